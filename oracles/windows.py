@@ -1,0 +1,33 @@
+"""Which pixels each window covers, found by enumeration: the formulas of the contract are checked against this."""
+
+import torch
+from torch import Tensor
+
+
+def origins(size: int, patch_size: int, stride: int) -> list[int]:
+    """First pixel of every window that fits on an axis of ``size`` pixels, found by stepping along the axis."""
+    found = []
+    first = 0
+    while first + patch_size <= size:
+        found.append(first)
+        first += stride
+    return found
+
+
+def grid(sizes: tuple[int, ...], patch_size: int, stride: int) -> tuple[int, ...]:
+    """Number of windows along each axis, found by counting them."""
+    return tuple(len(origins(size, patch_size, stride)) for size in sizes)
+
+
+def covered(sizes: tuple[int, ...], patch_size: int, stride: int) -> Tensor:
+    """Whether any window covers a pixel: bool ``[*sizes]``.
+
+    Windows are products of intervals, so a pixel is covered where each of its coordinates is covered on its own axis.
+    """
+    mask = torch.ones(sizes, dtype=torch.bool)
+    for axis, size in enumerate(sizes):
+        on_axis = torch.zeros(size, dtype=torch.bool)
+        for first in origins(size, patch_size, stride):
+            on_axis[first : first + patch_size] = True
+        mask &= on_axis.reshape([-1 if other == axis else 1 for other in range(len(sizes))])
+    return mask

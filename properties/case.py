@@ -1,0 +1,280 @@
+"""A case: everything that a trial needs, as plain data, JSON both ways.
+
+Every object here is valid: constructing one checks it, and the error names the field, the value and what is allowed.
+"""
+
+import math
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, Self
+
+import torch
+
+from oracles import windows
+from oracles.rounding import PRECISIONS
+
+DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+LAYOUTS = ("contiguous", "channels_first", "transposed", "sliced", "stepped", "expanded", "odd_strides")
+WEIGHT_LAYOUTS = ("plain", "channels_last")
+FILLS = ("exact", "real", "wide", "address", "poison")
+PARAMETERS_AND_INPUT = ("input", "weight", "bias")
+COTANGENTS = ("ones", "random", "zero", "expanded", "channels_first")
+
+# The cost bound: no tensor of a trial is larger, and no product of the oracle does more multiplications.
+MAX_ELEMENTS = 2**24
+MAX_PRODUCTS = 2**30
+MAX_SEED = 2**64 - 1
+
+
+class CaseError(ValueError):
+    """A case, or JSON that should be one, does not fit."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """The constructor arguments of a layer."""
+
+    in_features: int = 1
+    out_features: int = 1
+    data_dim: int = 1
+    patch_size: int = 1
+    stride: int | None = None
+    bias: bool = False
+
+    def __post_init__(self) -> None:
+        _integer("spec.in_features", self.in_features, 1, MAX_ELEMENTS)
+        _integer("spec.out_features", self.out_features, 1, MAX_ELEMENTS)
+        _integer("spec.data_dim", self.data_dim, 1, 3)
+        _integer("spec.patch_size", self.patch_size, 1, MAX_ELEMENTS)
+        if self.stride is not None:
+            _integer("spec.stride", self.stride, 1, MAX_ELEMENTS)
+        if not isinstance(self.bias, bool):
+            raise CaseError(f"spec.bias must be true or false, got {self.bias!r}")
+
+    @property
+    def step(self) -> int:
+        """The effective stride ``S``."""
+        return self.patch_size if self.stride is None else self.stride
+
+    @property
+    def taps(self) -> tuple[int, ...]:
+        """The kernel's spatial shape, ``P`` along each axis."""
+        return (self.patch_size,) * self.data_dim
+
+    @property
+    def terms(self) -> int:
+        """Products in one output value, ``K = C_in * P**d``."""
+        return self.in_features * math.prod(self.taps)
+
+
+@dataclass(frozen=True)
+class Input:
+    """What the layer is given: ``[batch, *sizes, C_in]``."""
+
+    batch: int = 1
+    sizes: tuple[int, ...] = (1,)
+    dtype: str = "float64"
+    layout: str = "contiguous"
+
+    def __post_init__(self) -> None:
+        _integer("input.batch", self.batch, 1, MAX_ELEMENTS)
+        if not isinstance(self.sizes, tuple) or not self.sizes:
+            raise CaseError(f"input.sizes must be a list of sizes, one for each spatial axis, got {self.sizes!r}")
+        for axis, size in enumerate(self.sizes):
+            _integer(f"input.sizes[{axis}]", size, 1, MAX_ELEMENTS)
+        _choice("input.dtype", self.dtype, tuple(DTYPES))
+        _choice("input.layout", self.layout, LAYOUTS)
+
+
+@dataclass(frozen=True)
+class Fill:
+    """How tensors get their values from a data seed."""
+
+    name: str = "exact"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _choice("fill.name", self.name, FILLS)
+        _integer("fill.seed", self.seed, 0, MAX_SEED)
+
+    @property
+    def integral(self) -> bool:
+        """Whether all values are integers, so that results compare bitwise."""
+        return self.name in ("exact", "address", "poison")
+
+
+@dataclass(frozen=True)
+class Backward:
+    """Which tensors require a gradient, and what the cotangent of the output is."""
+
+    requires_grad: tuple[str, ...] = ()
+    cotangent: str = "random"
+
+    def __post_init__(self) -> None:
+        ordered = tuple(name for name in PARAMETERS_AND_INPUT if name in self.requires_grad)
+        if not isinstance(self.requires_grad, tuple) or ordered != self.requires_grad:
+            raise CaseError(
+                f"backward.requires_grad must list some of {', '.join(PARAMETERS_AND_INPUT)}, in that order, "
+                f"got {self.requires_grad!r}"
+            )
+        _choice("backward.cotangent", self.cotangent, COTANGENTS)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A spec, an input description, a fill with its data seed, and a backward pass."""
+
+    spec: Spec = field(default_factory=Spec)
+    input: Input = field(default_factory=Input)
+    fill: Fill = field(default_factory=Fill)
+    weight_layout: str = "plain"
+    backward: Backward = field(default_factory=Backward)
+
+    def __post_init__(self) -> None:
+        spec, sizes = self.spec, self.input.sizes
+        _choice("weight_layout", self.weight_layout, WEIGHT_LAYOUTS)
+        if self.weight_layout == "channels_last" and spec.data_dim == 1:
+            raise CaseError(
+                "weight_layout channels_last needs data_dim 2 or 3: torch has no such format for a sequence"
+            )
+        if len(sizes) != spec.data_dim:
+            raise CaseError(f"input.sizes must have data_dim = {spec.data_dim} entries, got {list(sizes)}")
+        for axis, size in enumerate(sizes):
+            if size < spec.patch_size:
+                raise CaseError(f"input.sizes[{axis}] is {size}, fewer than spec.patch_size {spec.patch_size}")
+        if "bias" in self.backward.requires_grad and not spec.bias:
+            raise CaseError("backward.requires_grad names bias, but spec.bias is false")
+        self._check_cost()
+        if self.fill.name == "address":
+            self._check_address()
+
+    def _check_cost(self) -> None:
+        spec, pixels = self.spec, self.input.batch * math.prod(self.input.sizes)
+        if max(self.input.sizes) > MAX_ELEMENTS or pixels * spec.in_features > MAX_ELEMENTS:
+            raise CaseError(f"the input would hold {pixels * spec.in_features} elements, more than {MAX_ELEMENTS}")
+        if spec.out_features * spec.terms > MAX_ELEMENTS:
+            raise CaseError(
+                f"the weight would hold {spec.out_features * spec.terms} elements, more than {MAX_ELEMENTS}"
+            )
+        # An upper limit by the contract's formula: enumerating the windows of a hostile case would itself be costly.
+        tokens = self.input.batch * math.prod((s - spec.patch_size) // spec.step + 1 for s in self.input.sizes)
+        largest = tokens * max(spec.terms, spec.out_features)
+        if largest > MAX_ELEMENTS:
+            raise CaseError(f"the patches or tokens would hold {largest} elements, more than {MAX_ELEMENTS}")
+        products = tokens * spec.terms * spec.out_features
+        if products > MAX_PRODUCTS:
+            raise CaseError(f"one forward pass would take {products} multiplications, more than {MAX_PRODUCTS}")
+
+    def _check_address(self) -> None:
+        if self.spec.out_features != self.spec.terms:
+            raise CaseError(
+                f"fill address needs out_features = in_features * patch_size**data_dim = {self.spec.terms}, "
+                f"got {self.spec.out_features}"
+            )
+        limit = PRECISIONS[DTYPES[self.input.dtype]].exact_limit
+        if math.prod(self.input_shape) > limit:
+            raise CaseError(
+                f"fill address numbers {math.prod(self.input_shape)} input elements, but {self.input.dtype} "
+                f"holds only the integers up to {limit:.0f}"
+            )
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Tokens along each spatial axis, counted."""
+        return windows.grid(self.input.sizes, self.spec.patch_size, self.spec.step)
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """``[B, *s, C_in]``."""
+        return (self.input.batch, *self.input.sizes, self.spec.in_features)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """``[B, *g, C_out]``."""
+        return (self.input.batch, *self.grid, self.spec.out_features)
+
+    @property
+    def weight_shape(self) -> tuple[int, ...]:
+        """``[C_out, C_in, P, ...]``."""
+        return (self.spec.out_features, self.spec.in_features, *self.spec.taps)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The dtype of input, parameters and output."""
+        return DTYPES[self.input.dtype]
+
+    def describe(self) -> str:
+        """The case in words, on one line."""
+        spec, given = self.spec, self.input
+        stride = "default stride" if spec.stride is None else f"stride {spec.stride}"
+        gradients = " and ".join(self.backward.requires_grad)
+        return "; ".join(
+            (
+                f"{spec.data_dim}D, {spec.in_features} -> {spec.out_features} channels, patch_size {spec.patch_size}, "
+                f"{stride}, {'bias' if spec.bias else 'no bias'}",
+                f"batch {given.batch}, sizes {' x '.join(map(str, given.sizes))}, {given.dtype}, {given.layout} input, "
+                f"{self.weight_layout} weight",
+                f"gradients of {gradients} for a cotangent {self.backward.cotangent}" if gradients else "no gradients",
+                f"fill {self.fill.name}, data seed {self.fill.seed}",
+            )
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data that ``json`` can write."""
+        data: dict[str, Any] = asdict(self)
+        data["input"]["sizes"] = list(self.input.sizes)
+        data["backward"]["requires_grad"] = list(self.backward.requires_grad)
+        return data
+
+    @classmethod
+    def from_json(cls, data: object) -> Self:
+        """The case that plain data describes.
+
+        Raises:
+            CaseError: where a field is unknown, missing, of the wrong type, or beyond the cost bound.
+        """
+        members = _members("case", data, cls)
+        return cls(
+            spec=Spec(**_members("spec", members["spec"], Spec)),
+            input=Input(**_tuples("input", _members("input", members["input"], Input), "sizes")),
+            fill=Fill(**_members("fill", members["fill"], Fill)),
+            weight_layout=members["weight_layout"],
+            backward=Backward(
+                **_tuples("backward", _members("backward", members["backward"], Backward), "requires_grad")
+            ),
+        )
+
+
+def _members(path: str, data: object, kind: type[Any]) -> dict[str, Any]:
+    expected = [f.name for f in fields(kind)]
+    if not isinstance(data, dict):
+        raise CaseError(f"{path} must be an object with the fields {', '.join(expected)}, got {type(data).__name__}")
+    for name in data:
+        if name not in expected:
+            raise CaseError(f"{path} has an unknown field {name!r}; its fields are {', '.join(expected)}")
+    for name in expected:
+        if name not in data:
+            raise CaseError(f"{path} lacks the field {name!r}")
+    return data
+
+
+def _tuples(path: str, members: dict[str, Any], name: str) -> dict[str, Any]:
+    if not isinstance(members[name], list):
+        raise CaseError(f"{path}.{name} must be a list, got {members[name]!r}")
+    return {**members, name: tuple(members[name])}
+
+
+def _integer(path: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise CaseError(f"{path} must be an integer, got {value!r}")
+    if not low <= value <= high:
+        raise CaseError(f"{path} must be from {low} to {high}, got {value}")
+
+
+def _choice(path: str, value: object, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise CaseError(f"{path} must be one of {', '.join(allowed)}, got {value!r}")

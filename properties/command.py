@@ -1,0 +1,70 @@
+"""The command ``patchify-verify``."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from oracles.agreement import OracleError
+from properties.implementation import CannotRun
+from properties.landmarks import landmarks
+from properties.options import add_options, duration, plan_of
+from properties.plan import Plan
+from properties.report import Report
+from properties.run import run
+from properties.summary import headline, print_report
+
+PASSED, FAILED, COULD_NOT_RUN = 0, 1, 2
+_WIDTH_OF_A_FILE = 120
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code: 0 passed, 1 a property failed, 2 could not run."""
+    parser = argparse.ArgumentParser(prog="patchify-verify", description="Verify an implementation of Patchify.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run_parser = commands.add_parser("run", help="verify a layer against the contract", description="Verify a layer.")
+    add_options(run_parser.add_argument)
+    run_parser.add_argument("--budget", type=duration, metavar="TIME", help="stop between cases after 90s, 10m, 2h")
+    run_parser.add_argument("--fail-fast", action="store_true", help="stop after the first case that fails")
+    given = parser.parse_args(arguments)
+    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_A_FILE)
+    try:
+        plan = plan_of(lambda name: getattr(given, name.replace("-", "_")))
+        console.print(headline(plan), soft_wrap=True, highlight=False)
+        report = _run(console, plan, given)
+    except (CannotRun, OracleError) as error:
+        print(f"patchify-verify: could not run: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    print_report(report, console)
+    return PASSED if report.passed else FAILED
+
+
+def _run(console: Console, plan: Plan, given: argparse.Namespace) -> Report:
+    total = plan.cases + len(landmarks(plan.dtypes))
+
+    def carry_out(after_case: Callable[[], None]) -> Report:
+        return run(
+            plan,
+            budget=given.budget,
+            fail_fast=given.fail_fast,
+            shrink=not given.no_shrink,
+            regressions=given.regressions,
+            after_case=after_case,
+        )
+
+    if console.is_terminal:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            task = progress.add_task("cases", total=total)
+            return carry_out(lambda: progress.advance(task))
+    done = 0
+
+    def after_case() -> None:
+        nonlocal done
+        done += 1
+        if done % 100 == 0 or done == total:
+            print(f"{done} of {total} cases", flush=True)
+
+    return carry_out(after_case)

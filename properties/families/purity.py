@@ -1,0 +1,122 @@
+"""A pure function of input and parameters: no memory, no mode, no layout shows, and nothing is changed (C14).
+
+These properties compare a layer with itself, so that one that is merely wrong is not reported here as well.
+"""
+
+import torch
+from torch import Tensor
+
+from properties.case import LAYOUTS
+from properties.comparison import at_token, compare_all
+from properties.layout import lay_out
+from properties.property import checks
+from properties.trial import Expectation, Trial
+from properties.verdict import Failed, Passed, Verdict
+
+
+def _same(trial: Trial, tokens: Tensor, what: str) -> Verdict:
+    """Compare another run on the same data with the first: both may round, so they may be two bounds apart."""
+    first = Expectation(trial.tokens.detach().double(), 2 * trial.expected_tokens.bound)
+    return compare_all(f"output values change {what}", tokens, first, at_token)
+
+
+@checks("C14")
+def same_on_second_call(trial: Trial) -> Verdict:
+    """Other data of the same shape, given in between, change neither the first output nor what the first input gives.
+
+    Catches results that are cached by shape, buffers that are reused, and layers that keep state.
+    """
+    before = trial.tokens.detach().clone()
+    other = lay_out(-trial.values.x.to(trial.device), trial.case.input.layout)
+    between = trial.embed(trial.layer, other, "the second call")
+    if not torch.equal(trial.tokens.nan_to_num(), before.nan_to_num()):
+        return Failed("the second call changes the output of the first", observed="changed", expected="unchanged")
+    verdict = _same(trial, trial.embed(trial.layer, trial.make_input(), "the third call"), "on a later call")
+    if isinstance(verdict, Failed):
+        return verdict
+    bias = trial.values.bias
+    twice_bias = 0.0 if bias is None else 2 * bias.to(trial.device).double()
+    # f(-x) = 2b - f(x): a result that was cached by shape, or that ignores its input, does not follow.
+    mirrored = Expectation(twice_bias - trial.tokens.detach().double(), 3 * trial.expected_tokens.bound)
+    return compare_all("output values do not follow when the input changes sign", between, mirrored, at_token)
+
+
+@checks("C14")
+def same_in_eval_mode(trial: Trial) -> Verdict:
+    """Train and eval mode give the same output, and forward leaves the mode as it is.
+
+    Catches dropout, batch statistics, and weights that are folded once for inference.
+    """
+    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
+    layer = trial.make_layer()
+    verdict: Verdict = Passed()
+    for training in (False, True):
+        layer.train(training)
+        mode = "train" if training else "eval"
+        verdict = _same(trial, trial.embed(layer, trial.make_input(), f"forward in {mode} mode"), f"in {mode} mode")
+        if isinstance(verdict, Failed):
+            return verdict
+        if layer.training != training:
+            return Failed("forward changes the mode of the layer", observed=f"left {mode} mode", expected="unchanged")
+    return verdict
+
+
+@checks("C14")
+def same_without_grad(trial: Trial) -> Verdict:
+    """``no_grad`` and ``inference_mode`` give the same output as gradient mode.
+
+    Catches separate inference paths.
+    """
+    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
+    verdict: Verdict = Passed()
+    for name, mode in (("no_grad", torch.no_grad), ("inference_mode", torch.inference_mode)):
+        with mode():
+            tokens = trial.embed(trial.layer, trial.make_input(), f"forward under {name}")
+        verdict = _same(trial, tokens, f"under {name}")
+        if isinstance(verdict, Failed):
+            return verdict
+    return verdict
+
+
+@checks("C14")
+def same_in_every_layout(trial: Trial) -> Verdict:
+    """However the same values are stored, contiguous, sliced, transposed, stepped or with odd strides, they embed alike.
+
+    Catches layers that read memory in order and take no notice of strides or offsets.
+    """
+    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
+    verdict: Verdict = Passed()
+    for layout in LAYOUTS:
+        if layout == "expanded" and trial.case.input.layout != "expanded":
+            continue  # An expanded batch repeats one sample: other values.
+        tokens = trial.embed(trial.layer, trial.make_input(layout), f"forward of a {layout} input")
+        verdict = _same(trial, tokens, f"when the input is {layout}")
+        if isinstance(verdict, Failed):
+            return verdict
+    return verdict
+
+
+@checks("C14")
+def arguments_unchanged(trial: Trial) -> Verdict:
+    """Forward and backward change neither the input nor the parameters nor the cotangent nor which of them need gradients.
+
+    Catches in-place preparation of the input, and weights that are normalised or rearranged where they lie.
+    """
+    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
+    layer, x, cotangent = trial.make_layer(), trial.make_input(), trial.make_cotangent()
+    watched = {"the input": x, "conv.weight": layer.conv.weight, "the cotangent": cotangent}
+    if trial.case.spec.bias:
+        watched["conv.bias"] = layer.conv.bias
+    before = {name: (tensor.detach().clone(), tensor.requires_grad) for name, tensor in watched.items()}
+    tokens = trial.embed(layer, x, "forward")
+    if tokens.requires_grad:
+        trial.differentiate(layer, x, tokens, cotangent)
+    for name, (values, requires_grad) in before.items():
+        now = watched[name]
+        if not torch.equal(now.nan_to_num(), values.nan_to_num()):
+            return Failed(f"{name} is changed in place", observed="other values", expected="the values it had")
+        if now.requires_grad != requires_grad:
+            return Failed(
+                f"requires_grad of {name} is changed", observed=str(now.requires_grad), expected=str(requires_grad)
+            )
+    return Passed()

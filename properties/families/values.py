@@ -1,0 +1,26 @@
+"""What the tokens are: one linear map of every window (C7, C9, C10)."""
+
+from properties.comparison import at_token, compare_bounded, compare_exact
+from properties.property import checks
+from properties.trial import Trial
+from properties.verdict import Verdict
+
+_WHAT = "output values differ from unfold + matmul"
+
+
+@checks("C7", "C9", "C10")
+def values_exact(trial: Trial) -> Verdict:
+    """On integers, every output value equals unfold + matmul + bias, bit for bit.
+
+    No correct evaluation rounds there, whatever its order, so a single wrong, missing or doubled product shows.
+    """
+    return compare_exact(_WHAT, trial.tokens, trial.expected_tokens, at_token)
+
+
+@checks("C7", "C9", "C10")
+def values_bounded(trial: Trial) -> Verdict:
+    """On real numbers, every output value is within the rounding bound of unfold + matmul + bias.
+
+    Catches lost precision: operands or partial sums that are kept in fewer bits than the dtype has.
+    """
+    return compare_bounded(_WHAT, trial.tokens, trial.expected_tokens, at_token)

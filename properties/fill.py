@@ -1,0 +1,133 @@
+"""Gives the tensors of a case their values.
+
+All values are exactly representable in the case's dtype, so converting them rounds nothing, on any machine.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from oracles.rounding import PRECISIONS, Precision
+from oracles.windows import covered
+from properties import generator
+from properties.case import Case
+
+# Larger integers would still be exact in these dtypes, but float32 operands must survive TF32, which keeps 11 bits.
+_LARGEST_INTEGER = {"float64": 2**20, "float32": 2**10, "bfloat16": 2**8, "float16": 2**10}
+# Exponents of the wide fill; products of two values, summed over any number of terms, stay finite.
+_WIDE_EXPONENTS = {"float64": (-60, 60), "float32": (-20, 20), "bfloat16": (-20, 20), "float16": (-8, 4)}
+
+
+@dataclass(frozen=True)
+class Values:
+    """The tensors of a case: contiguous, on the CPU, in the case's dtype."""
+
+    x: Tensor
+    weight: Tensor
+    bias: Tensor | None
+    cotangent: Tensor
+
+
+@dataclass(frozen=True)
+class _Amplitudes:
+    """Ranges of the exact fill, such that no partial sum of any result exceeds what the dtype holds exactly.
+
+    ``weights_in_a_row`` and ``cotangents`` say how many entries may differ from zero where ranges alone do not do it.
+    """
+
+    operand: int
+    weights_in_a_row: int
+    cotangent: int
+    cotangents: int
+
+
+def values(case: Case) -> Values:
+    """The tensors of a case, made from its data seed."""
+    shapes = {"x": case.input_shape, "weight": case.weight_shape, "cotangent": case.output_shape}
+    if case.spec.bias:
+        shapes["bias"] = (case.spec.out_features,)
+    if case.fill.integral:
+        arrays = _integers(case, shapes)
+    else:
+        precision = PRECISIONS[case.torch_dtype]
+        draw = _real if case.fill.name == "real" else _wide
+        arrays = {name: draw(case, name, math.prod(shape), precision) for name, shape in shapes.items()}
+    tensors = {
+        name: torch.from_numpy(arrays[name].astype(np.float64)).reshape(shape).to(case.torch_dtype)
+        for name, shape in shapes.items()
+    }
+    if case.fill.name == "poison":
+        uncovered = ~covered(case.input.sizes, case.spec.patch_size, case.spec.step)
+        tensors["x"][:, uncovered] = math.nan
+    return Values(tensors["x"], tensors["weight"], tensors.get("bias"), _cotangent(case, tensors["cotangent"]))
+
+
+def most_terms(case: Case) -> int:
+    """Terms in the longest of the sums that make the output and the three gradients."""
+    spec = case.spec
+    windows_on_a_pixel = math.ceil(spec.patch_size / spec.step) ** spec.data_dim
+    return max(spec.terms + 1, spec.out_features * windows_on_a_pixel, case.input.batch * math.prod(case.grid))
+
+
+def _integers(case: Case, shapes: dict[str, tuple[int, ...]]) -> dict[str, NDArray[np.int64]]:
+    seed, limits, arrays = case.fill.seed, _amplitudes(case), {}
+    for name, shape in shapes.items():
+        most = limits.cotangent if name == "cotangent" else limits.operand
+        arrays[name] = generator.integers(seed, name, math.prod(shape), -most, most)
+    arrays["cotangent"] *= generator.chosen(seed, "cotangent", arrays["cotangent"].size, limits.cotangents)
+    if limits.weights_in_a_row < case.spec.terms:
+        rows = arrays["weight"].reshape(case.spec.out_features, -1)
+        for row in range(len(rows)):
+            rows[row] *= generator.chosen(seed, f"weight/{row}", case.spec.terms, limits.weights_in_a_row)
+    if case.fill.name == "address":
+        arrays["x"] = np.arange(1, arrays["x"].size + 1)
+        arrays["weight"] = np.eye(case.spec.terms, dtype=np.int64).reshape(-1)
+        if "bias" in arrays:
+            arrays["bias"][:] = 0
+    return arrays
+
+
+def _amplitudes(case: Case) -> _Amplitudes:
+    limit = int(PRECISIONS[case.torch_dtype].exact_limit)
+    terms = case.spec.terms
+    operand = max(1, min(_LARGEST_INTEGER[case.input.dtype], math.isqrt(limit // (terms + 1))))
+    weights_in_a_row = min(terms, limit // operand**2 - 1)
+    room = limit // operand
+    cotangent = max(1, min(operand, room // most_terms(case)))
+    return _Amplitudes(operand, weights_in_a_row, cotangent, cotangents=room if room < most_terms(case) else 2**63)
+
+
+def _real(case: Case, name: str, count: int, precision: Precision) -> NDArray[np.float64]:
+    """Uniform in (-1, 1), with as many bits as the dtype holds."""
+    most = 2**precision.significant_bits - 1
+    return generator.integers(case.fill.seed, name, count, -most, most) * precision.unit_roundoff
+
+
+def _wide(case: Case, name: str, count: int, precision: Precision) -> NDArray[np.float64]:
+    """Random sign, significand in [1/2, 1), and a power of two from a range that keeps every sum finite."""
+    seed, bits = case.fill.seed, precision.significant_bits
+    low, high = _WIDE_EXPONENTS[case.input.dtype]
+    if case.input.dtype == "float16":
+        high = min(high, (15 - math.ceil(math.log2(most_terms(case)))) // 2)
+    significands = generator.integers(seed, f"{name}/significand", count, 2 ** (bits - 1), 2**bits - 1)
+    signs = generator.integers(seed, f"{name}/sign", count, 0, 1) * 2 - 1
+    exponents = generator.integers(seed, f"{name}/exponent", count, low, high)
+    return np.ldexp((signs * significands).astype(np.float64), exponents - bits)
+
+
+def _cotangent(case: Case, random: Tensor) -> Tensor:
+    """The cotangent's values; its layout is the trial's business, except that an expanded one repeats one token."""
+    match case.backward.cotangent:
+        case "ones":
+            return torch.ones_like(random)
+        case "zero":
+            return torch.zeros_like(random)
+        case "expanded":
+            one_token = random.flatten(0, -2)[0]
+            return one_token.expand_as(random)
+        case _:
+            return random

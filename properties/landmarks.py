@@ -1,0 +1,31 @@
+"""Layers as they are used in the field: they always run, whatever is drawn."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from properties.case import DTYPES, PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
+
+_SHAPES: dict[str, tuple[Spec, Input]] = {
+    "sequence 64 -> 128, patch 4": (Spec(64, 128, 1, 4, bias=True), Input(2, (256,))),
+    "ViT-B/16": (Spec(3, 768, 2, 16, bias=True), Input(1, (224, 224))),
+    "ViT-L/14": (Spec(3, 1024, 2, 14, bias=True), Input(1, (224, 224))),
+    "Swin, patch 4": (Spec(3, 96, 2, 4, bias=True), Input(2, (224, 224))),
+    "spectrogram 16/10": (Spec(1, 768, 2, 16, stride=10, bias=True), Input(1, (128, 512))),
+    "video, patch 4": (Spec(3, 192, 3, 4, bias=False), Input(1, (16, 112, 112))),
+    # More samples than a CUDA grid has blocks along its second and third axis.
+    "65,537 thin images": (Spec(1, 2, 2, 2, bias=True), Input(65_537, (2, 3))),
+    "MRI volume, patch 8": (Spec(1, 256, 3, 8, bias=True), Input(1, (64, 64, 64))),
+}
+
+
+def landmarks(dtypes: Sequence[str] = tuple(DTYPES)) -> dict[str, Case]:
+    """Every landmark by name, once on integers and once on real numbers, taking turns among the dtypes."""
+    named: dict[str, Case] = {}
+    for turn, (name, (spec, given)) in enumerate(_SHAPES.items()):
+        wanted = PARAMETERS_AND_INPUT if spec.bias else PARAMETERS_AND_INPUT[:2]
+        for offset, fill in enumerate(("exact", "real")):
+            dtype = dtypes[(turn + offset) % len(dtypes)]
+            named[f"{name}, {fill}, {dtype}"] = Case(
+                spec, replace(given, dtype=dtype), Fill(fill, turn), backward=Backward(wanted, "random")
+            )
+    return named

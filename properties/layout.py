@@ -1,0 +1,42 @@
+"""Memory layouts: the same values, stored differently."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def lay_out(values: Tensor, layout: str) -> Tensor:
+    """A tensor of the given layout, with the given values.
+
+    An ``expanded`` tensor repeats its first sample. Memory between the elements of a ``sliced`` or ``stepped`` one
+    holds NaN, so that whoever reads it is found out.
+
+    Args:
+        values: ``[B, *s, C]``.
+        layout: a name from ``properties.case.LAYOUTS``.
+    """
+    match layout:
+        case "contiguous":
+            return values.clone(memory_format=torch.contiguous_format)
+        case "channels_first":
+            return values.movedim(-1, 1).contiguous().movedim(1, -1)
+        case "transposed":
+            backwards = tuple(reversed(range(values.ndim)))
+            return values.permute(backwards).contiguous().permute(backwards)
+        case "sliced":
+            around = values.new_full([n + 2 for n in values.shape], math.nan)
+            inside = around[(slice(1, -1),) * values.ndim]
+            return inside.copy_(values)
+        case "stepped":
+            between = values.new_full([2 * n for n in values.shape], math.nan)
+            every_second = between[(slice(None, None, 2),) * values.ndim]
+            return every_second.copy_(values)
+        case "expanded":
+            return values[:1].clone(memory_format=torch.contiguous_format).expand_as(values)
+        case "odd_strides":
+            plain = values.clone(memory_format=torch.contiguous_format)
+            strides = [7 if n == 1 else stride for n, stride in zip(plain.shape, plain.stride(), strict=True)]
+            return plain.as_strided(plain.shape, strides)
+        case _:
+            raise AssertionError(f"unknown layout {layout!r}")

@@ -1,0 +1,99 @@
+"""The options that the command and the pytest plugin share, and the plan that they describe."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from properties.case import DTYPES
+from properties.plan import Plan, make_plan
+from properties.property import LEVELS
+
+DEFAULT_IMPLEMENTATION = "patchify:Patchify"
+
+
+def duration(text: str) -> float:
+    """Seconds from ``90``, ``90s``, ``10m`` or ``2h``."""
+    unit = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], 0)
+    number = text[:-1] if unit else text
+    try:
+        seconds = float(number) * (unit or 1)
+    except ValueError:
+        seconds = -1.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a duration such as 90, 90s, 10m or 2h, got {text!r}")
+    return seconds
+
+
+def names(text: str) -> list[str]:
+    """Names from a list with commas between them."""
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def expectation(text: str) -> tuple[str, str]:
+    """A property and a reason from ``property=reason``."""
+    name, equals, reason = text.partition("=")
+    if not (name and equals and reason):
+        raise argparse.ArgumentTypeError(f"expected PROPERTY=REASON, got {text!r}")
+    return name, reason
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "implementation": {
+        "metavar": "MODULE:NAME",
+        "default": DEFAULT_IMPLEMENTATION,
+        "help": f"what to verify (default: {DEFAULT_IMPLEMENTATION})",
+    },
+    "cases": {"type": int, "metavar": "N", "default": 300, "help": "random cases to draw (default: 300)"},
+    "seed": {"type": int, "metavar": "N", "help": "the run seed, which repeats a run (default: a fresh one, printed)"},
+    "device": {"metavar": "DEVICE", "default": "cpu", "help": "where to run, such as cpu or cuda (default: cpu)"},
+    "dtypes": {"type": names, "metavar": "NAMES", "help": f"some of {','.join(DTYPES)} (default: all)"},
+    "level": {
+        "choices": tuple(LEVELS.values()),
+        "default": "contract",
+        "help": "contract: what every layer must satisfy (default); robust: also what a careful one does",
+    },
+    "only": {"type": names, "metavar": "NAMES", "help": "properties or clauses to check, such as values_exact,C8"},
+    "expected-failure": {
+        "type": expectation,
+        "metavar": "PROPERTY=REASON",
+        "action": "append",
+        "default": [],
+        "help": "a property that may fail, and why; it is an error if it passes (may be repeated)",
+    },
+    "regressions": {"type": Path, "metavar": "DIR", "help": "folder to write a record of every failure to"},
+    "no-shrink": {"action": "store_true", "default": False, "help": "do not look for the smallest case of a failure"},
+}
+
+
+def add_options(add: Callable[..., Any], prefix: str = "") -> None:
+    """Declare the options.
+
+    Args:
+        add: ``add_argument`` or ``addoption`` of a parser.
+        prefix: what stands before each name.
+    """
+    for name, details in OPTIONS.items():
+        add(f"--{prefix}{name}", **details)
+
+
+def plan_of(option: Callable[[str], Any]) -> Plan:
+    """The plan that options describe.
+
+    Args:
+        option: gives the value of an option by its name.
+
+    Raises:
+        CannotRun: where they do not fit.
+    """
+    level: str = option("level")
+    return make_plan(
+        option("implementation"),
+        cases=option("cases"),
+        seed=option("seed"),
+        device=option("device"),
+        dtypes=option("dtypes"),
+        levels=("contract",) if level == "contract" else ("contract", "robust"),
+        only=option("only"),
+        expected_failures=dict(option("expected-failure")),
+    )

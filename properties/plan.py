@@ -1,0 +1,108 @@
+"""What a run is to do, settled and checked before it starts."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from properties.case import DTYPES
+from properties.families import PROPERTIES
+from properties.implementation import CannotRun, Implementation, resolve
+from properties.property import LEVELS, Property
+
+# Cases that one shard draws. A constant, so that a run draws the same cases however many workers share it.
+CASES_IN_A_SHARD = 50
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run: on what, with which properties, and how many cases from which seed."""
+
+    implementation: Implementation
+    name: str
+    cases: int
+    seed: int
+    device: str
+    dtypes: tuple[str, ...]
+    levels: tuple[str, ...]
+    properties: tuple[Property, ...]
+    only: tuple[str, ...]
+    expected_failures: Mapping[str, str]
+
+    @property
+    def shards(self) -> dict[str, int]:
+        """The names of the random shards, and the number of cases in each."""
+        firsts = range(0, self.cases, CASES_IN_A_SHARD)
+        return {f"random{i}": min(CASES_IN_A_SHARD, self.cases - first) for i, first in enumerate(firsts)}
+
+
+def make_plan(
+    implementation: Implementation | str,
+    *,
+    cases: int = 300,
+    seed: int | None = None,
+    device: str = "cpu",
+    dtypes: Sequence[str] | None = None,
+    levels: Sequence[str] = ("contract",),
+    only: Sequence[str] | None = None,
+    expected_failures: Mapping[str, str] | None = None,
+) -> Plan:
+    """Check what was asked for; ``properties.verify`` says what each argument means.
+
+    Raises:
+        CannotRun: where something does not exist here, or does not fit together.
+    """
+    found, name = resolve(implementation)
+    if isinstance(cases, bool) or not isinstance(cases, int) or cases < 0:
+        raise CannotRun(f"cases must be a number of cases, at least 0, got {cases!r}")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
+        raise CannotRun(f"seed must be an integer, at least 0, got {seed!r}")
+    names = [prop.name for prop in PROPERTIES]
+    selectors = tuple(only or ())
+    clauses = {clause for prop in PROPERTIES for clause in prop.clauses}
+    _known("only", selectors, [*names, *sorted(clauses, key=_clause_order)])
+    _known("expected_failures", expected_failures or {}, names)
+    _known("levels", levels, list(LEVELS.values()))
+    _known("dtypes", dtypes or (), list(DTYPES))
+    if not levels or (dtypes is not None and not dtypes):
+        raise CannotRun("levels and dtypes must not be empty")
+    chosen = tuple(
+        prop
+        for prop in PROPERTIES
+        # A property that is asked for by name or clause runs whatever its level.
+        if ({prop.name, *prop.clauses} & set(selectors) if selectors else prop.level in levels)
+    )
+    return Plan(
+        found,
+        name,
+        cases,
+        secrets.randbits(32) if seed is None else seed,
+        _available(device),
+        tuple(dtypes or DTYPES),
+        tuple(levels),
+        chosen,
+        selectors,
+        dict(expected_failures or {}),
+    )
+
+
+def _available(device: str) -> str:
+    try:
+        torch.empty(0, device=device)
+    # torch raises RuntimeError, AssertionError or others, by device and build.
+    except Exception as error:
+        raise CannotRun(f"device {device!r} is not available: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def _known(option: str, given: Sequence[str] | Mapping[str, str], allowed: Sequence[str]) -> None:
+    if isinstance(given, str):
+        raise CannotRun(f"{option} must be a sequence of names, got the string {given!r}")
+    for name in given:
+        if name not in allowed:
+            raise CannotRun(f"{option} names {name!r}, which is none of: {', '.join(allowed)}")
+
+
+def _clause_order(clause: str) -> tuple[str, int]:
+    return clause[0], int(clause[1:])

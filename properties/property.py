@@ -1,0 +1,51 @@
+"""A property: one function of one trial that returns a verdict; it names the clauses of the contract that it checks."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from properties.platform import leaks_nan, nan_advice
+from properties.trial import Raised, Trial, Unusable
+from properties.verdict import Failed, Inapplicable, Passed, Verdict
+
+LEVELS = {"C": "contract", "H": "robust"}
+
+
+@dataclass(frozen=True)
+class Property:
+    """A named law of the contract."""
+
+    name: str
+    clauses: tuple[str, ...]
+    law: str
+    judge: Callable[[Trial], Verdict]
+
+    @property
+    def level(self) -> str:
+        """``contract`` for the clauses C1 to C18, ``robust`` for H1 to H8."""
+        return LEVELS[self.clauses[0][0]]
+
+    def __call__(self, trial: Trial) -> Verdict:
+        """Judge a trial: on every path there is a verdict."""
+        if trial.case.fill.name == "poison" and leaks_nan(trial.case.torch_dtype, trial.device):
+            return Inapplicable(nan_advice(trial.case.torch_dtype, trial.device))
+        try:
+            verdict = self.judge(trial)
+        except Unusable as missing:
+            return Inapplicable(str(missing))
+        except Raised as raised:
+            return Failed(f"{raised.doing} raised an exception", observed=raised.observed, expected="no exception")
+        if not isinstance(verdict, Passed | Failed | Inapplicable):
+            raise TypeError(f"property {self.name} must return a verdict, got {verdict!r}")
+        return verdict
+
+
+def checks(*clauses: str) -> Callable[[Callable[[Trial], Verdict]], Property]:
+    """Make a property of a function of a trial, which checks the named clauses; its docstring is the law."""
+
+    def make(judge: Callable[[Trial], Verdict]) -> Property:
+        law = (judge.__doc__ or "").strip()
+        if not clauses or not law:
+            raise TypeError(f"property {judge.__name__} must name its clauses and state its law in a docstring")
+        return Property(judge.__name__, clauses, law, judge)
+
+    return make

@@ -1,0 +1,119 @@
+"""All verdicts of a run, counted."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from properties.case import Case
+from properties.coverage import CELLS
+from properties.plan import Plan
+from properties.shard import ShardResult, Tally
+
+
+class VerificationFailed(AssertionError):  # noqa: N818 - it reads as what happened
+    """The implementation does not satisfy the contract."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A property that failed, with its smallest case.
+
+    ``record`` is the file that holds it, where a folder for records was given.
+    """
+
+    property: str
+    case: Case
+    message: str
+    record: Path | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was verified, how often, and what failed."""
+
+    plan: Plan
+    results: tuple[ShardResult, ...]
+    failures: tuple[Failure, ...] = ()
+    expected_failures: tuple[Failure, ...] = ()
+    stopped: str | None = None
+    tallies: dict[str, Tally] = field(init=False)
+
+    def __post_init__(self) -> None:
+        tallies = {prop.name: Tally() for prop in self.plan.properties}
+        for result in self.results:
+            for name, tally in result.tallies.items():
+                tallies[name] = tallies[name].merged(tally)
+        object.__setattr__(self, "tallies", tallies)
+
+    @property
+    def seed(self) -> int:
+        """The run seed: the same seed gives the same cases."""
+        return self.plan.seed
+
+    @property
+    def cases(self) -> int:
+        """Cases that ran, landmarks among them."""
+        return sum(result.cases for result in self.results)
+
+    @property
+    def landmarks(self) -> tuple[str, ...]:
+        """Landmark cases that ran."""
+        return tuple(name for result in self.results for name in result.landmarks)
+
+    @property
+    def checks(self) -> dict[str, int]:
+        """Property to the number of trials on which it said yes or no."""
+        return {name: tally.checks for name, tally in self.tallies.items()}
+
+    @property
+    def coverage(self) -> dict[str, dict[str, int]]:
+        """For every axis of the parameter space, the number of cases in each of its cells, zeros included."""
+        return {
+            axis: {cell: sum(result.cells.get(axis, {}).get(cell, 0) for result in self.results) for cell in possible}
+            for axis, possible in CELLS.items()
+        }
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why the run did not pass, a line for each reason."""
+        lines = [failure.message.splitlines()[0] for failure in self.failures]
+        for name, tally in self.tallies.items():
+            if tally.checks == 0 and self.stopped != "fail_fast":
+                reasons = "; ".join(f"{reason} ({n})" for reason, n in tally.inapplicable.items()) or "no case was run"
+                lines.append(f"{name} ran no check: {reasons}")
+            elif name in self.plan.expected_failures and tally.failed == 0 and self.stopped is None:
+                reason = self.plan.expected_failures[name]
+                lines.append(f"{name} was expected to fail ({reason}), but passed {tally.passed} checks")
+        for name in sorted(self.plan.expected_failures.keys() - self.tallies.keys()):
+            lines.append(f"{name} was expected to fail, but was not run")
+        return tuple(lines)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every property that was asked for ran and held, those apart that were expected to fail and did."""
+        return not self.problems
+
+    def raise_if_failed(self) -> None:
+        """Do nothing where the run passed.
+
+        Raises:
+            VerificationFailed: with every failure, and how to see it again.
+        """
+        if self.passed:
+            return
+        messages = [failure.message for failure in self.failures]
+        others = [line for line in self.problems if not any(message.startswith(line) for message in messages)]
+        raise VerificationFailed("\n\n".join([self.verdict_line, *messages, *others]))
+
+    @property
+    def verdict_line(self) -> str:
+        """The verdict in one line."""
+        held = sum(tally.checks > 0 and tally.failed == 0 for tally in self.tallies.values())
+        counts = (
+            f"{held} of {len(self.tallies)} properties held in {sum(self.checks.values())} checks on {self.cases} cases"
+        )
+        expected = f"; {len(self.expected_failures)} failed as expected" if self.expected_failures else ""
+        early = {"budget": "; stopped by its budget", "fail_fast": "; stopped at the first failure"}
+        return (
+            f"{'PASSED' if self.passed else 'FAILED'}: {self.plan.name}: {counts}{expected}"
+            f"{early[self.stopped] if self.stopped else ''} (run seed {self.seed})"
+        )

@@ -1,0 +1,131 @@
+"""A run: from a plan to a report."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+
+from oracles.agreement import check_oracles
+from properties.case import Case
+from properties.implementation import CannotRun, Implementation
+from properties.message import failure_message, intermittent_message
+from properties.plan import Plan, make_plan
+from properties.property import Property
+from properties.record import write_record
+from properties.report import Failure, Report
+from properties.shard import LANDMARKS, ShardResult, run_shard, undisturbed
+from properties.shrink import shrink as shrink_case
+from properties.trial import Trial
+from properties.verdict import Failed, Verdict
+
+
+def verify(
+    implementation: Implementation | str,
+    *,
+    cases: int = 300,
+    seed: int | None = None,
+    device: str = "cpu",
+    dtypes: Sequence[str] | None = None,
+    levels: Sequence[str] = ("contract",),
+    only: Sequence[str] | None = None,
+    expected_failures: Mapping[str, str] | None = None,
+    budget: float | None = None,
+    fail_fast: bool = False,
+    shrink: bool = True,
+    regressions: str | Path | None = None,
+) -> Report:
+    """Verify an implementation of Patchify against the contract.
+
+    Args:
+        implementation: anything that takes Patchify's arguments and returns a module with ``conv.weight`` and
+            ``conv.bias``, or where to import it from: ``"package.module:Name"``.
+        cases: random cases to draw; landmark cases come on top.
+        seed: the run seed, which everything follows from; None draws a fresh one and prints it.
+        device: where to run, such as ``"cpu"`` or ``"cuda"``.
+        dtypes: some of float64, float32, bfloat16, float16; None means all of them.
+        levels: ``contract`` is what every implementation must satisfy; ``robust`` adds what a careful one also does.
+        only: names of properties, or clauses; properties named here run whatever their level.
+        expected_failures: property to the reason why it may fail; one that then passes fails the run.
+        budget: seconds after which no further case is begun.
+        fail_fast: stop after the first case on which a property fails.
+        shrink: look for the smallest case of every failure.
+        regressions: folder to write a record of every failure to.
+
+    Returns:
+        The report. ``report.passed`` is the verdict; ``report.raise_if_failed()`` raises with the evidence.
+
+    Raises:
+        CannotRun: where the arguments do not fit, the implementation cannot be imported, or the device is absent.
+        OracleError: where the oracles are wrong on this machine.
+    """
+    plan = make_plan(
+        implementation,
+        cases=cases,
+        seed=seed,
+        device=device,
+        dtypes=dtypes,
+        levels=levels,
+        only=only,
+        expected_failures=expected_failures,
+    )
+    if seed is None:
+        print(f"run seed {plan.seed}")
+    folder = None if regressions is None else Path(regressions)
+    return run(plan, budget=budget, fail_fast=fail_fast, shrink=shrink, regressions=folder)
+
+
+def run(
+    plan: Plan,
+    *,
+    budget: float | None = None,
+    fail_fast: bool = False,
+    shrink: bool = True,
+    regressions: Path | None = None,
+    after_case: Callable[[], None] = lambda: None,
+) -> Report:
+    """Carry out a plan; ``verify`` says what the arguments mean. ``after_case`` is called after every case."""
+    if budget is not None and not budget > 0:
+        raise CannotRun(f"budget must be a positive number of seconds, got {budget!r}")
+    check_oracles(torch.device(plan.device))
+    until = None if budget is None else time.monotonic() + budget
+    results: list[ShardResult] = []
+    stopped = None
+
+    def stop_at(name: str) -> bool:
+        return fail_fast and name not in plan.expected_failures
+
+    for shard in (LANDMARKS, *plan.shards):
+        result = run_shard(plan, shard, until=until, stop_at=stop_at, after_case=after_case)
+        results.append(result)
+        if any(tally.failed and stop_at(name) for name, tally in result.tallies.items()):
+            stopped = "fail_fast"
+            break
+        if until is not None and time.monotonic() >= until:
+            stopped = "budget"
+            break
+    counted = Report(plan, tuple(results))
+    failures: dict[bool, list[Failure]] = {True: [], False: []}
+    for prop in plan.properties:
+        case = counted.tallies[prop.name].smallest_failure
+        if case is not None:
+            expected = prop.name in plan.expected_failures
+            failures[expected].append(
+                explain(plan, prop, Case.from_json(case), shrink=shrink, regressions=None if expected else regressions)
+            )
+    return Report(plan, tuple(results), tuple(failures[False]), tuple(failures[True]), stopped)
+
+
+def explain(plan: Plan, prop: Property, case: Case, *, shrink: bool = True, regressions: Path | None = None) -> Failure:
+    """Make a failing case small, run it again, put the failure into words, and record it where a folder is given."""
+
+    def judge(candidate: Case) -> Verdict:
+        with undisturbed(plan.device):
+            return prop(Trial(candidate, plan.implementation, plan.device))
+
+    smallest = shrink_case(case, lambda candidate: isinstance(judge(candidate), Failed)) if shrink else case
+    verdict = judge(smallest)
+    if not isinstance(verdict, Failed):
+        return Failure(prop.name, smallest, intermittent_message(plan, prop, smallest))
+    record = None if regressions is None else write_record(regressions, plan, prop, smallest, verdict)
+    return Failure(prop.name, smallest, failure_message(plan, prop, smallest, verdict), record)

@@ -1,0 +1,158 @@
+"""The part of a run that one worker does, and what comes of it: plain data."""
+
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+import torch
+
+from properties.case import Case
+from properties.coverage import cells
+from properties.generation import draw_cases
+from properties.landmarks import landmarks
+from properties.plan import Plan
+from properties.property import Property
+from properties.shrink import complexity
+from properties.trial import Trial
+from properties.verdict import Failed, Inapplicable, Passed
+
+LANDMARKS = "landmarks"
+
+
+@dataclass
+class Tally:
+    """The verdicts of one property, counted."""
+
+    passed: int = 0
+    failed: int = 0
+    inapplicable: dict[str, int] = field(default_factory=dict)
+    slack: float | None = None
+    smallest_failure: dict[str, Any] | None = None
+
+    @property
+    def checks(self) -> int:
+        """Trials on which the property said yes or no."""
+        return self.passed + self.failed
+
+    def merged(self, other: Self) -> "Tally":
+        """Both, as if they had been counted together."""
+        slacks = [slack for slack in (self.slack, other.slack) if slack is not None]
+        failures = [case for case in (self.smallest_failure, other.smallest_failure) if case is not None]
+        return Tally(
+            self.passed + other.passed,
+            self.failed + other.failed,
+            dict(Counter(self.inapplicable) + Counter(other.inapplicable)),
+            max(slacks, default=None),
+            min(failures, key=lambda case: complexity(Case.from_json(case)), default=None),
+        )
+
+
+@dataclass
+class ShardResult:
+    """What one shard found: tallies by property, cases run, cells reached."""
+
+    shard: str
+    cases: int = 0
+    landmarks: list[str] = field(default_factory=list)
+    cells: dict[str, dict[str, int]] = field(default_factory=dict)
+    tallies: dict[str, Tally] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """From plain data."""
+        tallies = {name: Tally(**tally) for name, tally in data["tallies"].items()}
+        return cls(**{**data, "tallies": tallies})
+
+    def count(self, prop: Property, case: Case, verdict: Passed | Failed | Inapplicable) -> None:
+        """Add one verdict."""
+        one = Tally()
+        match verdict:
+            case Passed(slack):
+                one.passed, one.slack = 1, slack
+            case Failed():
+                one.failed, one.smallest_failure = 1, case.to_json()
+            case Inapplicable(reason):
+                one.inapplicable = {reason: 1}
+        self.tallies[prop.name] = self.tallies.get(prop.name, Tally()).merged(one)
+
+
+def shard_cases(plan: Plan, shard: str) -> dict[str, Case]:
+    """The cases of a shard, by name."""
+    if shard == LANDMARKS:
+        return landmarks(plan.dtypes)
+    drawn = draw_cases(f"{plan.seed}/{shard}", plan.shards[shard], plan.dtypes)
+    return {f"{shard}/{i}": case for i, case in enumerate(drawn)}
+
+
+def run_shard(
+    plan: Plan,
+    shard: str,
+    *,
+    until: float | None = None,
+    stop_at: Callable[[str], bool] = lambda name: False,
+    after_case: Callable[[], None] = lambda: None,
+) -> ShardResult:
+    """Run all properties of a plan on all cases of a shard.
+
+    Args:
+        plan: the run.
+        shard: ``landmarks``, or a name from ``plan.shards``.
+        until: ``time.monotonic()`` after which no further case is begun.
+        stop_at: whether to stop after a case on which the named property has failed.
+        after_case: called after every case.
+    """
+    result = ShardResult(shard)
+    for name, case in shard_cases(plan, shard).items():
+        if until is not None and time.monotonic() >= until:
+            break
+        failed = run_case(plan, case, result)
+        result.cases += 1
+        if shard == LANDMARKS:
+            result.landmarks.append(name)
+        for axis, cell in cells(case).items():
+            along = result.cells.setdefault(axis, {})
+            along[cell] = along.get(cell, 0) + 1
+        after_case()
+        if any(stop_at(prop) for prop in failed):
+            break
+    return result
+
+
+def run_case(plan: Plan, case: Case, result: ShardResult) -> list[str]:
+    """Count the verdict of every property on one trial; returns the names of those that failed."""
+    failed = []
+    with undisturbed(plan.device):
+        trial = Trial(case, plan.implementation, plan.device)
+        for prop in plan.properties:
+            verdict = prop(trial)
+            result.count(prop, case, verdict)
+            if isinstance(verdict, Failed):
+                failed.append(prop.name)
+    return failed
+
+
+@contextmanager
+def undisturbed(device: str) -> Iterator[None]:
+    """Keep torch's random state, threads and warnings of the caller as they are, and the run's own the same everywhere.
+
+    One thread, since the number of threads changes the order of summation and so the slack that is reported. Warnings
+    of the implementation are not judged, and where the caller has made warnings errors, they would be.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    kind = torch.device(device).type
+    devices = [] if kind == "cpu" else [torch.device(device)]
+    try:
+        with torch.random.fork_rng(devices, device_type="cuda" if kind == "cpu" else kind), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.set_num_threads(threads)

@@ -1,0 +1,91 @@
+"""The report as a person reads it."""
+
+from collections import defaultdict
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from properties.plan import Plan
+from properties.report import Report
+
+
+def headline(plan: Plan) -> str:
+    """What is about to run, the run seed first."""
+    return (
+        f"run seed {plan.seed}: {plan.name} on {plan.device}, {', '.join(plan.dtypes)}, "
+        f"level {' and '.join(plan.levels)}, {plan.cases} random cases and the landmarks"
+    )
+
+
+def print_report(report: Report, console: Console) -> None:
+    """Print the whole report; the verdict is its last line."""
+    console.print(_table(report))
+    _print_inapplicable(report, console)
+    _print_cells(report, console)
+    console.print(f"landmark cases that ran: {len(report.landmarks)}", soft_wrap=True, highlight=False)
+    for name in report.landmarks:
+        console.print(f"  {name}", soft_wrap=True, highlight=False)
+    for failure in (*report.failures, *report.expected_failures):
+        console.print()
+        if failure in report.expected_failures:
+            console.print(f"expected, since {report.plan.expected_failures[failure.property]}:", markup=False)
+        # A message is for copying from: no wrapping, no markup.
+        console.print(Text(failure.message), soft_wrap=True)
+        if failure.record:
+            console.print(Text(f"  {'record':<9} {failure.record}"), soft_wrap=True)
+    console.print()
+    firsts = {failure.message.splitlines()[0] for failure in report.failures}
+    for line in report.problems:
+        if line not in firsts:
+            console.print(Text(line), soft_wrap=True)
+    console.print(Text(report.verdict_line, style="green" if report.passed else "bold red"), soft_wrap=True)
+
+
+def _table(report: Report) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("property", "clause", "level"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("checks", "inapplicable", "worst slack"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    failed = {failure.property for failure in report.failures}
+    expected = {failure.property for failure in report.expected_failures}
+    for prop in report.plan.properties:
+        tally = report.tallies[prop.name]
+        if prop.name in failed:
+            verdict = Text(f"FAILED {tally.failed} of {tally.checks}", style="bold red")
+        elif prop.name in expected:
+            verdict = Text("failed as expected", style="yellow")
+        else:
+            verdict = Text("passed", style="green") if tally.checks else Text("NO CHECK", style="bold red")
+        table.add_row(
+            prop.name,
+            " ".join(prop.clauses),
+            prop.level,
+            str(tally.checks),
+            str(sum(tally.inapplicable.values())),
+            "" if tally.slack is None else f"{tally.slack:.3f}",
+            verdict,
+        )
+    return table
+
+
+def _print_inapplicable(report: Report, console: Console) -> None:
+    by_reason: dict[str, dict[str, int]] = defaultdict(dict)
+    for name, tally in report.tallies.items():
+        for reason, count in tally.inapplicable.items():
+            by_reason[reason][name] = count
+    if by_reason:
+        console.print("inapplicable, by reason:")
+    for reason, counts in sorted(by_reason.items()):
+        most = max(counts.values())
+        where = next(iter(counts)) if len(counts) == 1 else f"{len(counts)} properties"
+        console.print(Text(f"  {reason}: {where}, {most} cases"), soft_wrap=True)
+
+
+def _print_cells(report: Report, console: Console) -> None:
+    every = [(axis, cell, count) for axis, counts in report.coverage.items() for cell, count in counts.items()]
+    missing = [f"{axis} {cell}" for axis, cell, count in every if not count]
+    reached = f"cells of the parameter space reached: {len(every) - len(missing)} of {len(every)}"
+    console.print(Text(reached + (f"; not reached: {', '.join(missing)}" if missing else "")), soft_wrap=True)
