@@ -1,7 +1,7 @@
 """The adjoint of the linear map, derived by hand: what the three gradients are.
 
-With ``y[b, i, o] = bias[o] + sum over c and k of weight[o, c, k] * x[b, i*S + k, c]`` and a cotangent ``t`` of the shape
-of ``y``, differentiating ``sum(t * y)`` by each argument gives the three sums below.
+With ``y[b, i, o] = bias[o] + sum over c and k of weight[o, c, k] * x[b, i*S + k, c]`` and a cotangent ``t`` of the
+shape of ``y``, differentiating ``sum(t * y)`` by each argument gives the three sums below.
 """
 
 from itertools import product
@@ -27,12 +27,13 @@ def input_gradient(cotangent: Tensor, weight: Tensor, sizes: tuple[int, ...], st
     """
     channels, patch_size = weight.shape[1], weight.shape[-1]
     per_window = matrix_product(cotangent, weight.flatten(1))
-    per_window = per_window.unflatten(-1, (channels, *weight.shape[2:]))
+    per_window = per_window.reshape(*per_window.shape[:-1], channels, -1)
     gradient = torch.zeros(cotangent.shape[0], *sizes, channels, dtype=cotangent.dtype, device=cotangent.device)
     firsts = [origins(size, patch_size, stride) for size in sizes]
-    for tap in product(range(patch_size), repeat=len(sizes)):
+    for number, tap in enumerate(product(range(patch_size), repeat=len(sizes))):
         read = [slice(first[0] + k, first[-1] + k + 1, stride) for first, k in zip(firsts, tap, strict=True)]
-        gradient[(slice(None), *read)] += per_window[(..., *tap)]
+        pixels: tuple[slice, ...] = (slice(None), *read)
+        gradient[pixels] += per_window[..., number]
     return gradient
 
 
@@ -50,7 +51,7 @@ def weight_gradient(cotangent: Tensor, x: Tensor, patch_size: int, stride: int) 
     """
     vectors = patches(x, patch_size, stride).flatten(0, -2)
     gradient = matrix_product(cotangent.flatten(0, -2).T, vectors)
-    return gradient.unflatten(1, (x.shape[-1], *[patch_size] * (x.ndim - 2)))
+    return gradient.reshape(-1, x.shape[-1], *[patch_size] * (x.ndim - 2))
 
 
 def bias_gradient(cotangent: Tensor) -> Tensor:

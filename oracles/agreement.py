@@ -109,9 +109,9 @@ def check_oracles(device: torch.device | None = None) -> int:
             "bias gradient": torch.tensor(worked.bias_gradient),
         }
         for dtype in (torch.int64, torch.float64):
-            found = _by_unfold(*[t.to(device, dtype) for t in tensors], worked.stride)
+            found = _by_unfold([t.to(device, dtype) for t in tensors], worked.stride)
             comparisons += _agree(f"the torch oracle in {dtype} on {worked.name}", found, by_hand)
-        comparisons += _agree(f"the NumPy oracle on {worked.name}", _by_loops(*tensors, worked.stride), by_hand)
+        comparisons += _agree(f"the NumPy oracle on {worked.name}", _by_loops(tensors, worked.stride), by_hand)
     for in_features, out_features, patch_size, stride, batch, sizes in SHAPES:
         taps = [patch_size] * len(sizes)
         tensors = [
@@ -120,10 +120,10 @@ def check_oracles(device: torch.device | None = None) -> int:
             _integers(7, (out_features,)),
             _integers(11, (batch, *grid(sizes, patch_size, stride), out_features)),
         ]
-        expected = _by_loops(*tensors, stride)
+        expected = _by_loops(tensors, stride)
         name = f"sizes {sizes}, patch_size {patch_size}, stride {stride}"
         for dtype in (torch.int64, torch.float64):
-            found = _by_unfold(*[t.to(device, dtype) for t in tensors], stride)
+            found = _by_unfold([t.to(device, dtype) for t in tensors], stride)
             comparisons += _agree(f"the torch oracle in {dtype} on {name}", found, expected)
         by_slices = np.zeros(sizes, dtype=bool)
         for _, window in loops.windows(sizes, patch_size, stride):
@@ -133,7 +133,8 @@ def check_oracles(device: torch.device | None = None) -> int:
     return comparisons
 
 
-def _by_unfold(x: Tensor, weight: Tensor, bias: Tensor, cotangent: Tensor, stride: int) -> dict[str, Tensor]:
+def _by_unfold(tensors: list[Tensor], stride: int) -> dict[str, Tensor]:
+    x, weight, bias, cotangent = tensors
     return {
         "tokens": unfold.forward(x, weight, bias, stride),
         "input gradient": adjoint.input_gradient(cotangent, weight, tuple(x.shape[1:-1]), stride),
@@ -142,11 +143,11 @@ def _by_unfold(x: Tensor, weight: Tensor, bias: Tensor, cotangent: Tensor, strid
     }
 
 
-def _by_loops(x: Tensor, weight: Tensor, bias: Tensor, cotangent: Tensor, stride: int) -> dict[str, Tensor]:
-    arrays = [tensor.numpy() for tensor in (x, weight, bias, cotangent)]
-    for_input, for_weight, for_bias = loops.gradients(arrays[3], arrays[0], arrays[1], stride)
+def _by_loops(tensors: list[Tensor], stride: int) -> dict[str, Tensor]:
+    x, weight, bias, cotangent = (tensor.numpy() for tensor in tensors)
+    for_input, for_weight, for_bias = loops.gradients(cotangent, x, weight, stride)
     return {
-        "tokens": torch.from_numpy(loops.forward(arrays[0], arrays[1], arrays[2], stride)),
+        "tokens": torch.from_numpy(loops.forward(x, weight, bias, stride)),
         "input gradient": torch.from_numpy(for_input),
         "weight gradient": torch.from_numpy(for_weight),
         "bias gradient": torch.from_numpy(for_bias),

@@ -31,9 +31,9 @@ def forward(x: Array, weight: Array, bias: Array | None, stride: int) -> Array:
     kernel = np.moveaxis(weight, 1, -1)  # [C_out, P, ..., C_in], the order of a channels-last window
     for sample in range(x.shape[0]):
         for place, window in places:
-            pixels = x[(sample, *window)]
+            pixels = x[sample][window]
             for channel in range(weight.shape[0]):
-                tokens[(sample, *place, channel)] = (pixels * kernel[channel]).sum()
+                tokens[sample][place][channel] = (pixels * kernel[channel]).sum()
     return tokens if bias is None else tokens + bias
 
 
@@ -44,8 +44,8 @@ def gradients(cotangent: Array, x: Array, weight: Array, stride: int) -> tuple[A
     for sample in range(x.shape[0]):
         for place, window in windows(x.shape[1:-1], weight.shape[-1], stride):
             for channel in range(weight.shape[0]):
-                sensitivity = cotangent[(sample, *place, channel)]
-                for_input[(sample, *window)] += sensitivity * np.moveaxis(weight[channel], 0, -1)
-                for_weight[channel] += sensitivity * np.moveaxis(x[(sample, *window)], -1, 0)
+                sensitivity = cotangent[sample][place][channel]
+                for_input[sample][window] += sensitivity * np.moveaxis(weight[channel], 0, -1)
+                for_weight[channel] += sensitivity * np.moveaxis(x[sample][window], -1, 0)
                 for_bias[channel] += sensitivity
     return for_input, for_weight, for_bias

@@ -42,13 +42,18 @@ class Patchify(nn.Module):
         bias: whether the linear map has a bias.
 
     Attributes:
-        conv: the convolution, which holds the parameters: ``weight`` ``[C_out, C_in, P, ...]`` and ``bias`` ``[C_out]``.
+        conv: the convolution; it holds the parameters, ``weight`` ``[C_out, C_in, P, ...]`` and ``bias`` ``[C_out]``.
         data_dim, patch_size, stride: the effective values.
 
     Raises:
         ValueError: where ``data_dim`` is not 1, 2 or 3, or a size is not positive.
         TypeError: where a size is not an integer, or ``bias`` is not a boolean.
     """
+
+    data_dim: int
+    patch_size: int
+    stride: int
+    conv: nn.Conv1d | nn.Conv2d | nn.Conv3d
 
     def __init__(
         self,

@@ -10,8 +10,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from oracles.agreement import OracleError
 from properties.implementation import CannotRun
 from properties.landmarks import landmarks
-from properties.options import add_options, duration, plan_of
-from properties.plan import Plan
+from properties.options import add_options, duration
+from properties.plan import Plan, plan_from_options
 from properties.report import Report
 from properties.run import run
 from properties.summary import headline, print_report
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     console = Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_A_FILE)
     try:
-        plan = plan_of(lambda name: getattr(given, name.replace("-", "_")))
+        plan = plan_from_options(lambda name: getattr(given, name.replace("-", "_")))
         console.print(headline(plan), soft_wrap=True, highlight=False)
         report = _run(console, plan, given)
     except (CannotRun, OracleError) as error:

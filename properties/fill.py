@@ -5,6 +5,7 @@ All values are exactly representable in the case's dtype, so converting them rou
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,6 +51,7 @@ def values(case: Case) -> Values:
     shapes = {"x": case.input_shape, "weight": case.weight_shape, "cotangent": case.output_shape}
     if case.spec.bias:
         shapes["bias"] = (case.spec.out_features,)
+    arrays: dict[str, NDArray[Any]]
     if case.fill.integral:
         arrays = _integers(case, shapes)
     else:
@@ -69,7 +71,7 @@ def values(case: Case) -> Values:
 def most_terms(case: Case) -> int:
     """Terms in the longest of the sums that make the output and the three gradients."""
     spec = case.spec
-    windows_on_a_pixel = math.ceil(spec.patch_size / spec.step) ** spec.data_dim
+    windows_on_a_pixel: int = math.ceil(spec.patch_size / spec.step) ** spec.data_dim
     return max(spec.terms + 1, spec.out_features * windows_on_a_pixel, case.input.batch * math.prod(case.grid))
 
 
@@ -101,13 +103,13 @@ def _amplitudes(case: Case) -> _Amplitudes:
     return _Amplitudes(operand, weights_in_a_row, cotangent, cotangents=room if room < most_terms(case) else 2**63)
 
 
-def _real(case: Case, name: str, count: int, precision: Precision) -> NDArray[np.float64]:
+def _real(case: Case, name: str, count: int, precision: Precision) -> NDArray[Any]:
     """Uniform in (-1, 1), with as many bits as the dtype holds."""
     most = 2**precision.significant_bits - 1
     return generator.integers(case.fill.seed, name, count, -most, most) * precision.unit_roundoff
 
 
-def _wide(case: Case, name: str, count: int, precision: Precision) -> NDArray[np.float64]:
+def _wide(case: Case, name: str, count: int, precision: Precision) -> NDArray[Any]:
     """Random sign, significand in [1/2, 1), and a power of two from a range that keeps every sum finite."""
     seed, bits = case.fill.seed, precision.significant_bits
     low, high = _WIDE_EXPONENTS[case.input.dtype]

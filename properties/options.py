@@ -1,13 +1,12 @@
-"""The options that the command and the pytest plugin share, and the plan that they describe."""
+"""The options that the command and the pytest plugin share.
+
+This imports nothing of the harness, since the plugin is loaded in every run of pytest.
+"""
 
 import argparse
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-
-from properties.case import DTYPES
-from properties.plan import Plan, make_plan
-from properties.property import LEVELS
 
 DEFAULT_IMPLEMENTATION = "patchify:Patchify"
 
@@ -47,9 +46,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "cases": {"type": int, "metavar": "N", "default": 300, "help": "random cases to draw (default: 300)"},
     "seed": {"type": int, "metavar": "N", "help": "the run seed, which repeats a run (default: a fresh one, printed)"},
     "device": {"metavar": "DEVICE", "default": "cpu", "help": "where to run, such as cpu or cuda (default: cpu)"},
-    "dtypes": {"type": names, "metavar": "NAMES", "help": f"some of {','.join(DTYPES)} (default: all)"},
+    "dtypes": {"type": names, "metavar": "NAMES", "help": "some of float64,float32,bfloat16,float16 (default: all)"},
     "level": {
-        "choices": tuple(LEVELS.values()),
+        "choices": ("contract", "robust"),
         "default": "contract",
         "help": "contract: what every layer must satisfy (default); robust: also what a careful one does",
     },
@@ -75,25 +74,3 @@ def add_options(add: Callable[..., Any], prefix: str = "") -> None:
     """
     for name, details in OPTIONS.items():
         add(f"--{prefix}{name}", **details)
-
-
-def plan_of(option: Callable[[str], Any]) -> Plan:
-    """The plan that options describe.
-
-    Args:
-        option: gives the value of an option by its name.
-
-    Raises:
-        CannotRun: where they do not fit.
-    """
-    level: str = option("level")
-    return make_plan(
-        option("implementation"),
-        cases=option("cases"),
-        seed=option("seed"),
-        device=option("device"),
-        dtypes=option("dtypes"),
-        levels=("contract",) if level == "contract" else ("contract", "robust"),
-        only=option("only"),
-        expected_failures=dict(option("expected-failure")),
-    )

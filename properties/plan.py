@@ -1,8 +1,9 @@
 """What a run is to do, settled and checked before it starts."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -84,6 +85,28 @@ def make_plan(
         chosen,
         selectors,
         dict(expected_failures or {}),
+    )
+
+
+def plan_from_options(option: Callable[[str], Any]) -> Plan:
+    """The plan that options describe.
+
+    Args:
+        option: gives the value of an option by its name.
+
+    Raises:
+        CannotRun: where they do not fit.
+    """
+    level: str = option("level")
+    return make_plan(
+        option("implementation"),
+        cases=option("cases"),
+        seed=option("seed"),
+        device=option("device"),
+        dtypes=option("dtypes"),
+        levels=("contract",) if level == "contract" else ("contract", "robust"),
+        only=option("only"),
+        expected_failures=dict(option("expected-failure")),
     )
 
 

@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 from properties.case import COTANGENTS, DTYPES, FILLS, LAYOUTS, WEIGHT_LAYOUTS, Case, CaseError, Spec
 
@@ -64,11 +65,12 @@ def _steps(case: Case) -> Iterator[Case]:
     for axis in range(spec.data_dim if spec.data_dim > 1 else 0):
         fewer = replace(spec, data_dim=spec.data_dim - 1)
         yield from _reshaped(case, fewer, _without(windows, axis), _without(rests, axis))
-    for name in ("in_features", "out_features"):
-        for channels in _below(getattr(spec, name)):
-            yield from _reshaped(case, replace(spec, **{name: channels}), windows, rests)
+    for channels in _below(spec.in_features):
+        yield from _reshaped(case, replace(spec, in_features=channels), windows, rests)
+    for channels in _below(spec.out_features):
+        yield from _reshaped(case, replace(spec, out_features=channels), windows, rests)
     for batch in _below(given.batch):
-        yield from _valid(case, lambda batch=batch: replace(case, input=replace(given, batch=batch)))
+        yield from _changed(case, input=replace(given, batch=batch))
     for patch_size in _below(spec.patch_size):
         yield from _reshaped(case, replace(spec, patch_size=patch_size), windows, rests)
     for stride in (None, *_below(spec.step)):
@@ -88,12 +90,12 @@ def _plainer(case: Case) -> Iterator[Case]:
     """The same shapes with one feature less out of the ordinary."""
     spec, given, backward = case.spec, case.input, case.backward
     for dtype in DTYPES:
-        yield from _valid(case, lambda dtype=dtype: replace(case, input=replace(given, dtype=dtype)))
+        yield from _changed(case, input=replace(given, dtype=dtype))
     for layout in LAYOUTS:
         yield replace(case, input=replace(given, layout=layout))
     yield replace(case, weight_layout="plain")
     for fill in FILLS:
-        yield from _valid(case, lambda fill=fill: replace(case, fill=replace(case.fill, name=fill)))
+        yield from _changed(case, fill=replace(case.fill, name=fill))
     for subset in ((), *((name,) for name in backward.requires_grad)):
         yield replace(case, backward=replace(backward, requires_grad=subset))
     for name in backward.requires_grad:
@@ -127,20 +129,18 @@ def _reshaped(case: Case, spec: Spec, windows: tuple[int, ...], rests: tuple[int
     )
     if case.fill.name == "address":
         spec = replace(spec, out_features=spec.terms)
-    plain = case.weight_layout if spec.data_dim > 1 else "plain"
-    yield from _valid(
-        case, lambda: replace(case, spec=spec, input=replace(case.input, sizes=sizes), weight_layout=plain)
-    )
+    layout = case.weight_layout if spec.data_dim > 1 else "plain"
+    yield from _changed(case, spec=spec, input=replace(case.input, sizes=sizes), weight_layout=layout)
 
 
-def _valid(case: Case, make: Callable[[], Case]) -> Iterator[Case]:
-    """The case made, unless the change leaves no valid one."""
+def _changed(case: Case, **changes: Any) -> Iterator[Case]:
+    """The case with other fields, unless they leave it as it is or make no valid one."""
     try:
-        made = make()
+        changed = replace(case, **changes)
     except CaseError:
         return
-    if made != case:
-        yield made
+    if changed != case:
+        yield changed
 
 
 def _below(number: int) -> list[int]:

@@ -18,15 +18,21 @@ def headline(plan: Plan) -> str:
     )
 
 
-def print_report(report: Report, console: Console) -> None:
-    """Print the whole report; the verdict is its last line."""
+def print_report(report: Report, console: Console, *, messages: bool = True) -> None:
+    """Print the whole report; the verdict is its last line.
+
+    Args:
+        report: what to print.
+        console: where to.
+        messages: whether to print the failures too, or only the counts and the verdict.
+    """
     console.print(_table(report))
     _print_inapplicable(report, console)
     _print_cells(report, console)
     console.print(f"landmark cases that ran: {len(report.landmarks)}", soft_wrap=True, highlight=False)
     for name in report.landmarks:
         console.print(f"  {name}", soft_wrap=True, highlight=False)
-    for failure in (*report.failures, *report.expected_failures):
+    for failure in (*report.failures, *report.expected_failures) if messages else ():
         console.print()
         if failure in report.expected_failures:
             console.print(f"expected, since {report.plan.expected_failures[failure.property]}:", markup=False)
@@ -34,7 +40,6 @@ def print_report(report: Report, console: Console) -> None:
         console.print(Text(failure.message), soft_wrap=True)
         if failure.record:
             console.print(Text(f"  {'record':<9} {failure.record}"), soft_wrap=True)
-    console.print()
     firsts = {failure.message.splitlines()[0] for failure in report.failures}
     for line in report.problems:
         if line not in firsts:

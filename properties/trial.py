@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -77,7 +78,7 @@ class Trial:
         x = lay_out(self.values.x.to(self.device), layout or self.case.input.layout)
         return x.requires_grad_("input" in self.case.backward.requires_grad)
 
-    def make_layer(self) -> nn.Module:
+    def make_layer(self) -> Any:
         """A new layer that holds the case's parameters.
 
         Raises:
@@ -98,7 +99,7 @@ class Trial:
                 parameter.requires_grad_(name in self.case.backward.requires_grad)
         return layer
 
-    def construct(self) -> nn.Module:
+    def construct(self) -> Any:
         """A new layer, as its constructor leaves it.
 
         Raises:
@@ -107,7 +108,7 @@ class Trial:
         spec = self.case.spec
         torch.manual_seed(self.case.fill.seed)
         with blaming("the constructor"):
-            layer: object = self.implementation(
+            layer = self.implementation(
                 in_features=spec.in_features,
                 out_features=spec.out_features,
                 data_dim=spec.data_dim,
@@ -129,7 +130,7 @@ class Trial:
     # What the implementation makes of it. Each outcome is a result or the exception in its place.
 
     @cached_property
-    def construction(self) -> nn.Module | Raised:
+    def construction(self) -> Any:
         """The layer with the case's parameters."""
         try:
             return self.make_layer()
@@ -157,7 +158,7 @@ class Trial:
         except Raised as raised:
             return raised
 
-    def call(self, layer: nn.Module, x: Tensor, doing: str = "forward") -> object:
+    def call(self, layer: Any, x: Tensor, doing: str = "forward") -> object:
         """Run the layer.
 
         Raises:
@@ -167,7 +168,7 @@ class Trial:
             result: object = layer(x)
         return result
 
-    def embed(self, layer: nn.Module, x: Tensor, doing: str) -> Tensor:
+    def embed(self, layer: Any, x: Tensor, doing: str) -> Tensor:
         """Run the layer once more, where its output is known to be a tensor of the right shape and dtype.
 
         Raises:
@@ -184,7 +185,7 @@ class Trial:
                 )
         return result
 
-    def differentiate(self, layer: nn.Module, x: Tensor, tokens: Tensor, cotangent: Tensor) -> dict[str, Tensor | None]:
+    def differentiate(self, layer: Any, x: Tensor, tokens: Tensor, cotangent: Tensor) -> dict[str, Tensor | None]:
         """The gradients of a layer's output, None where the graph does not reach a tensor.
 
         Raises:
@@ -199,7 +200,7 @@ class Trial:
     # The same, for properties that can say nothing where it is missing.
 
     @property
-    def layer(self) -> nn.Module:
+    def layer(self) -> Any:
         """The layer with the case's parameters."""
         if isinstance(self.construction, Raised):
             raise Unusable("the layer could not be built with its parameters (see constructs, holds_conv)")

@@ -80,7 +80,7 @@ def same_without_grad(trial: Trial) -> Verdict:
 
 @checks("C14")
 def same_in_every_layout(trial: Trial) -> Verdict:
-    """However the same values are stored, contiguous, sliced, transposed, stepped or with odd strides, they embed alike.
+    """However the same values are stored, contiguous, sliced, transposed or with odd strides, they embed alike.
 
     Catches layers that read memory in order and take no notice of strides or offsets.
     """
@@ -98,7 +98,7 @@ def same_in_every_layout(trial: Trial) -> Verdict:
 
 @checks("C14")
 def arguments_unchanged(trial: Trial) -> Verdict:
-    """Forward and backward change neither the input nor the parameters nor the cotangent nor which of them need gradients.
+    """Forward and backward change neither the input nor the parameters nor the cotangent.
 
     Catches in-place preparation of the input, and weights that are normalised or rearranged where they lie.
     """

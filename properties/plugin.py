@@ -1,0 +1,55 @@
+"""The pytest plugin: declares the options, and joins in where ``properties/test_contract.py`` is to be collected.
+
+It is loaded in every run of pytest where the package is installed, so it imports the harness only where that is needed.
+"""
+
+import secrets
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from properties.options import add_options
+
+PREFIX = "patchify-"
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options of the command, prefixed."""
+    add_options(parser.getgroup("patchify", "verifying implementations of Patchify").addoption, PREFIX)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
+    """Under xdist, keep the properties of one shard on one worker: they share the shard's trials."""
+    if _collects_contract(config) and getattr(config.option, "numprocesses", None) and config.option.dist == "no":
+        config.option.dist = "loadgroup"
+    return (yield)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Settle what is to be run before anything is collected; xdist hands the settled seed on to its workers."""
+    if not _collects_contract(config):
+        return
+    from properties.contract_run import ContractRun
+    from properties.implementation import CannotRun
+
+    if config.option.patchify_seed is None:
+        config.option.patchify_seed = secrets.randbits(32)
+    try:
+        config.pluginmanager.register(ContractRun(config), "patchify-contract-run")
+    except CannotRun as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _collects_contract(config: pytest.Config) -> bool:
+    """Whether the arguments lead to this package."""
+    for argument in config.args:
+        name = argument.split("::")[0]
+        if config.option.pyargs and name.split(".")[0] == _PACKAGE.name:
+            return True
+        path = (config.invocation_params.dir / name).resolve()
+        if path == _PACKAGE or _PACKAGE in path.parents or path in _PACKAGE.parents:
+            return True
+    return False
