@@ -2,6 +2,7 @@
 
 from numbers import Integral
 
+import torch
 from torch import Tensor, nn
 
 _CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
@@ -94,9 +95,10 @@ class Patchify(nn.Module):
             ValueError: where the number of axes, the number of channels or a size does not fit.
         """
         self._check(x)
-        # Without contiguous(), Inductor cannot compile the backward pass of an image at a second size
-        # (pytorch#185510): the view's strides become symbolic expressions that it cannot compare.
-        channels_first = x.movedim(-1, 1).contiguous()
+        # Without a copy, Inductor cannot compile the backward pass of an image at a second size (pytorch#185510): the
+        # view's strides become symbolic expressions that it cannot compare. A single channel needs the copy as well,
+        # and contiguous() would not make one.
+        channels_first = x.movedim(-1, 1).clone(memory_format=torch.contiguous_format)
         tokens: Tensor = self.conv(channels_first)
         return tokens.movedim(1, -1)
 

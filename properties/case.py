@@ -22,6 +22,7 @@ LAYOUTS = ("contiguous", "channels_first", "transposed", "sliced", "stepped", "e
 WEIGHT_LAYOUTS = ("plain", "channels_last")
 FILLS = ("exact", "real", "wide", "address", "poison")
 PARAMETERS_AND_INPUT = ("input", "weight", "bias")
+COMPILED = ("automatic", "static")
 COTANGENTS = ("ones", "random", "zero", "expanded", "channels_first")
 
 # The cost bound: no tensor of a trial is larger, and no product of the oracle does more multiplications.
@@ -126,17 +127,23 @@ class Backward:
 
 @dataclass(frozen=True)
 class Case:
-    """A spec, an input description, a fill with its data seed, and a backward pass."""
+    """A spec, an input description, a fill with its data seed, and a backward pass.
+
+    ``compiled`` says how ``torch.compile`` is to treat sizes, where a property compiles the layer: ``automatic`` makes
+    them dynamic from the second size on, ``static`` compiles every size for itself.
+    """
 
     spec: Spec = field(default_factory=Spec)
     input: Input = field(default_factory=Input)
     fill: Fill = field(default_factory=Fill)
     weight_layout: str = "plain"
     backward: Backward = field(default_factory=Backward)
+    compiled: str = "automatic"
 
     def __post_init__(self) -> None:
         spec, sizes = self.spec, self.input.sizes
         _choice("weight_layout", self.weight_layout, WEIGHT_LAYOUTS)
+        _choice("compiled", self.compiled, COMPILED)
         if self.weight_layout == "channels_last" and spec.data_dim == 1:
             raise CaseError(
                 "weight_layout channels_last needs data_dim 2 or 3: torch has no such format for a sequence"
@@ -246,6 +253,7 @@ class Case:
             backward=Backward(
                 **_tuples("backward", _members("backward", members["backward"], Backward), "requires_grad")
             ),
+            compiled=members["compiled"],
         )
 
 

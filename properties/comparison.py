@@ -70,5 +70,9 @@ def at_channel(index: tuple[int, ...]) -> str:
     return f"channel {index[0]}"
 
 
+# How to name an element of each gradient.
+PLACES: dict[str, Place] = {"input": at_pixel, "weight": at_tap, "bias": at_channel}
+
+
 def _tuple(index: tuple[int, ...]) -> str:
     return f"({', '.join(map(str, index))})"

@@ -20,7 +20,7 @@ from properties.plugin import PREFIX
 from properties.property import Property
 from properties.report import Failure, Report
 from properties.run import explain
-from properties.shard import LANDMARKS, ShardResult, run_shard
+from properties.shard import ShardResult, run_shard
 from properties.summary import headline, print_report
 
 _OUTCOME = pytest.StashKey[dict[str, Any]]()
@@ -32,7 +32,6 @@ class ContractRun:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.plan = plan_from_options(lambda name: config.getoption(f"--{PREFIX}{name}"))
-        self.shards = (LANDMARKS, *self.plan.shards)
         self.selected: dict[str, list[Property]] = defaultdict(list)
         self.done: dict[str, ShardResult] = {}
         self.explained: dict[str, Failure] = {}
@@ -54,7 +53,7 @@ class ContractRun:
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Make one item of every property on every shard."""
         if "contract_check" in metafunc.fixturenames:
-            checks = [(self, prop, shard) for shard in self.shards for prop in self.plan.properties]
+            checks = [(self, prop, shard) for shard in self.plan.shards for prop in self.plan.properties_of(shard)]
             metafunc.parametrize(
                 "contract_check",
                 [
@@ -119,7 +118,7 @@ class ContractRun:
         """The report on everything that was reported to this process."""
         names = {name for result in self.reported.values() for name in result.tallies}
         plan = replace(self.plan, properties=tuple(prop for prop in self.plan.properties if prop.name in names))
-        results = tuple(self.reported[shard] for shard in self.shards if shard in self.reported)
+        results = tuple(self.reported[shard] for shard in self.plan.shards if shard in self.reported)
         failures: dict[bool, list[Failure]] = {True: [], False: []}
         for name, tally in Report(plan, results).tallies.items():
             if tally.smallest_failure is not None:

@@ -2,7 +2,7 @@
 
 import math
 
-from properties.case import COTANGENTS, DTYPES, FILLS, LAYOUTS, WEIGHT_LAYOUTS, Case
+from properties.case import COMPILED, COTANGENTS, DTYPES, FILLS, LAYOUTS, WEIGHT_LAYOUTS, Case
 
 CELLS: dict[str, tuple[str, ...]] = {
     "data_dim": ("1", "2", "3"),
@@ -20,6 +20,7 @@ CELLS: dict[str, tuple[str, ...]] = {
     "fill": FILLS,
     "gradients": ("none", "some", "all"),
     "cotangent": COTANGENTS,
+    "compiled": COMPILED,
 }
 
 
@@ -46,6 +47,7 @@ def cells(case: Case) -> dict[str, str]:
         "fill": case.fill.name,
         "gradients": "none" if wanted == 0 else "all" if wanted == 2 + spec.bias else "some",
         "cotangent": case.backward.cotangent,
+        "compiled": case.compiled,
     }
 
 

@@ -1,19 +1,26 @@
 """What a run is to do, settled and checked before it starts."""
 
+import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from properties.case import DTYPES
+from properties import small_scope
+from properties.case import DTYPES, Case
 from properties.families import PROPERTIES
+from properties.generation import draw_cases
 from properties.implementation import CannotRun, Implementation, resolve
+from properties.landmarks import landmarks
 from properties.property import LEVELS, Property
 
 # Cases that one shard draws. A constant, so that a run draws the same cases however many workers share it.
 CASES_IN_A_SHARD = 50
+# Compiling takes as long as hundreds of other checks: one case in so many is drawn once more to be compiled, for each
+# number of axes.
+CASES_FOR_A_COMPILATION = 75
 
 
 @dataclass(frozen=True)
@@ -32,10 +39,38 @@ class Plan:
     expected_failures: Mapping[str, str]
 
     @property
-    def shards(self) -> dict[str, int]:
-        """The names of the random shards, and the number of cases in each."""
-        firsts = range(0, self.cases, CASES_IN_A_SHARD)
-        return {f"random{i}": min(CASES_IN_A_SHARD, self.cases - first) for i, first in enumerate(firsts)}
+    def shards(self) -> tuple[str, ...]:
+        """The names of the shards, in the order in which one worker runs them."""
+        kinds = {
+            "landmarks": ("landmarks",),
+            "random": tuple(f"random{i}" for i in range(math.ceil(self.cases / CASES_IN_A_SHARD))),
+            "compiled": ("compiled1D", "compiled2D", "compiled3D") if self.cases else (),
+            "small": ("small1D", "small2D", "small3D"),
+        }
+        return tuple(shard for kind, shards in kinds.items() for shard in shards if self.properties_of(kind))
+
+    def properties_of(self, shard: str) -> tuple[Property, ...]:
+        """The properties that are judged on the cases of a shard, or of a kind of shard."""
+        if shard.startswith("compiled"):
+            return tuple(prop for prop in self.properties if prop.on == "compiled")
+        if shard.startswith("small"):
+            return tuple(prop for prop in self.properties if prop.name in small_scope.PROPERTIES)
+        return tuple(prop for prop in self.properties if prop.on == "cases")
+
+    def cases_of(self, shard: str) -> dict[str, Case]:
+        """The cases of a shard, by name; a function of the plan's seed, dtypes and number of cases alone."""
+        if shard == "landmarks":
+            return landmarks(self.dtypes)
+        if shard.startswith("small"):
+            found = list(small_scope.small_scope(int(shard[-2]), self.dtypes))
+        elif shard.startswith("compiled"):
+            count = math.ceil(self.cases / CASES_FOR_A_COMPILATION)
+            drawn = draw_cases(f"{self.seed}/{shard}", count, self.dtypes, (int(shard[-2]),))
+            found = [_compilable(case, i) for i, case in enumerate(drawn)]
+        else:
+            count = min(CASES_IN_A_SHARD, self.cases - int(shard.removeprefix("random")) * CASES_IN_A_SHARD)
+            found = draw_cases(f"{self.seed}/{shard}", count, self.dtypes)
+        return {f"{shard}/{i}": case for i, case in enumerate(found)}
 
 
 def make_plan(
@@ -107,6 +142,15 @@ def plan_from_options(option: Callable[[str], Any]) -> Plan:
         levels=("contract",) if level == "contract" else ("contract", "robust"),
         only=option("only"),
         expected_failures=dict(option("expected-failure")),
+    )
+
+
+def _compilable(case: Case, number: int) -> Case:
+    """A drawn case as it is compiled: every third one with static sizes, and none with a huge batch."""
+    return replace(
+        case,
+        input=replace(case.input, batch=min(case.input.batch, 8)),
+        compiled="static" if number % 3 == 1 else "automatic",
     )
 
 

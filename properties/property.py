@@ -12,12 +12,16 @@ LEVELS = {"C": "contract", "H": "robust"}
 
 @dataclass(frozen=True)
 class Property:
-    """A named law of the contract."""
+    """A named law of the contract.
+
+    ``on`` says which of a run's trials it judges: all ``cases``, or only the few that are ``compiled``.
+    """
 
     name: str
     clauses: tuple[str, ...]
     law: str
     judge: Callable[[Trial], Verdict]
+    on: str = "cases"
 
     @property
     def level(self) -> str:
@@ -39,13 +43,13 @@ class Property:
         return verdict
 
 
-def checks(*clauses: str) -> Callable[[Callable[[Trial], Verdict]], Property]:
+def checks(*clauses: str, on: str = "cases") -> Callable[[Callable[[Trial], Verdict]], Property]:
     """Make a property of a function of a trial, which checks the named clauses; its docstring is the law."""
 
     def make(judge: Callable[[Trial], Verdict]) -> Property:
         law = (judge.__doc__ or "").strip()
         if not clauses or not law:
             raise TypeError(f"property {judge.__name__} must name its clauses and state its law in a docstring")
-        return Property(judge.__name__, clauses, law, judge)
+        return Property(judge.__name__, clauses, law, judge, on)
 
     return make

@@ -14,7 +14,7 @@ from properties.plan import Plan, make_plan
 from properties.property import Property
 from properties.record import write_record
 from properties.report import Failure, Report
-from properties.shard import LANDMARKS, ShardResult, run_shard, undisturbed
+from properties.shard import ShardResult, run_shard, undisturbed
 from properties.shrink import shrink as shrink_case
 from properties.trial import Trial
 from properties.verdict import Failed, Verdict
@@ -95,7 +95,7 @@ def run(
     def stop_at(name: str) -> bool:
         return fail_fast and name not in plan.expected_failures
 
-    for shard in (LANDMARKS, *plan.shards):
+    for shard in plan.shards:
         result = run_shard(plan, shard, until=until, stop_at=stop_at, after_case=after_case)
         results.append(result)
         if any(tally.failed and stop_at(name) for name, tally in result.tallies.items()):

@@ -12,15 +12,11 @@ import torch
 
 from properties.case import Case
 from properties.coverage import cells
-from properties.generation import draw_cases
-from properties.landmarks import landmarks
 from properties.plan import Plan
 from properties.property import Property
 from properties.shrink import complexity
 from properties.trial import Trial
 from properties.verdict import Failed, Inapplicable, Passed
-
-LANDMARKS = "landmarks"
 
 
 @dataclass
@@ -84,14 +80,6 @@ class ShardResult:
         self.tallies[prop.name] = self.tallies.get(prop.name, Tally()).merged(one)
 
 
-def shard_cases(plan: Plan, shard: str) -> dict[str, Case]:
-    """The cases of a shard, by name."""
-    if shard == LANDMARKS:
-        return landmarks(plan.dtypes)
-    drawn = draw_cases(f"{plan.seed}/{shard}", plan.shards[shard], plan.dtypes)
-    return {f"{shard}/{i}": case for i, case in enumerate(drawn)}
-
-
 def run_shard(
     plan: Plan,
     shard: str,
@@ -104,18 +92,19 @@ def run_shard(
 
     Args:
         plan: the run.
-        shard: ``landmarks``, or a name from ``plan.shards``.
+        shard: a name from ``plan.shards``.
         until: ``time.monotonic()`` after which no further case is begun.
         stop_at: whether to stop after a case on which the named property has failed.
         after_case: called after every case.
     """
     result = ShardResult(shard)
-    for name, case in shard_cases(plan, shard).items():
+    properties = plan.properties_of(shard)
+    for name, case in plan.cases_of(shard).items():
         if until is not None and time.monotonic() >= until:
             break
-        failed = run_case(plan, case, result)
+        failed = run_case(plan, properties, case, result)
         result.cases += 1
-        if shard == LANDMARKS:
+        if shard == "landmarks":
             result.landmarks.append(name)
         for axis, cell in cells(case).items():
             along = result.cells.setdefault(axis, {})
@@ -126,12 +115,12 @@ def run_shard(
     return result
 
 
-def run_case(plan: Plan, case: Case, result: ShardResult) -> list[str]:
+def run_case(plan: Plan, properties: tuple[Property, ...], case: Case, result: ShardResult) -> list[str]:
     """Count the verdict of every property on one trial; returns the names of those that failed."""
     failed = []
     with undisturbed(plan.device):
         trial = Trial(case, plan.implementation, plan.device)
-        for prop in plan.properties:
+        for prop in properties:
             verdict = prop(trial)
             result.count(prop, case, verdict)
             if isinstance(verdict, Failed):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from oracles import adjoint, rounding, unfold
 from properties.case import Case
+from properties.compilation import Call, compiled_calls
 from properties.fill import Values, values
 from properties.implementation import Implementation
 from properties.layout import lay_out
@@ -85,11 +86,21 @@ class Trial:
             Raised: where the implementation cannot be built or holds no such parameters.
         """
         layer = self.construct()
-        spec = self.case.spec
-        with blaming("setting conv.weight and conv.bias"), torch.no_grad():
+        with blaming("setting conv.weight and conv.bias"):
             layer = layer.to(self.device, self.case.torch_dtype)
             if self.case.weight_layout == "channels_last":
-                layer = layer.to(memory_format=_CHANNELS_LAST[spec.data_dim])
+                layer = layer.to(memory_format=_CHANNELS_LAST[self.case.spec.data_dim])
+        self.set_parameters(layer)
+        return layer
+
+    def set_parameters(self, layer: Any) -> None:
+        """Set the case's parameters in place.
+
+        Raises:
+            Raised: where the layer holds no such parameters.
+        """
+        spec = self.case.spec
+        with blaming("setting conv.weight and conv.bias"), torch.no_grad():
             for name in ("weight", "bias") if spec.bias else ("weight",):
                 parameter, value = getattr(layer.conv, name), getattr(self.values, name)
                 if not isinstance(parameter, Tensor) or parameter.shape != value.shape:
@@ -97,7 +108,6 @@ class Trial:
                     raise TypeError(f"conv.{name} must be a parameter of shape {list(value.shape)}, got {found}")
                 parameter.copy_(value)
                 parameter.requires_grad_(name in self.case.backward.requires_grad)
-        return layer
 
     def construct(self) -> Any:
         """A new layer, as its constructor leaves it.
@@ -196,6 +206,11 @@ class Trial:
         with blaming("backward"):
             found = torch.autograd.grad(tokens, tensors, cotangent, allow_unused=True)
         return dict(zip(wanted, found, strict=True))
+
+    @cached_property
+    def compiled_calls(self) -> tuple[Call, ...]:
+        """What the compiled layer makes of it, at this size and at later ones."""
+        return compiled_calls(self)
 
     # The same, for properties that can say nothing where it is missing.
 

@@ -1,6 +1,6 @@
 """The properties, one file per family."""
 
-from properties.families import gradients, interface, purity, rejection, shape, uncovered, values
+from properties.families import compiled, gradients, interface, purity, rejection, shape, uncovered, values
 from properties.property import Property
 
 PROPERTIES: tuple[Property, ...] = (
@@ -28,6 +28,12 @@ PROPERTIES: tuple[Property, ...] = (
     purity.same_without_grad,
     purity.same_in_every_layout,
     purity.arguments_unchanged,
+    compiled.compiles_without_graph_break,
+    compiled.compiled_values,
+    compiled.compiled_gradients,
+    compiled.compiled_later_sizes,
+    compiled.compiled_strides,
+    compiled.no_recompilation,
     rejection.rejects_bad_arguments,
     rejection.rejects_wrong_rank,
     rejection.rejects_wrong_channels,

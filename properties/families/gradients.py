@@ -1,11 +1,9 @@
 """The gradients of input, weight and bias: the adjoint of the linear map (C11, C9)."""
 
-from properties.comparison import Place, at_channel, at_pixel, at_tap, compare_bounded, compare_exact
+from properties.comparison import PLACES, compare_bounded, compare_exact
 from properties.property import checks
 from properties.trial import Raised, Trial
 from properties.verdict import Failed, Inapplicable, Passed, Verdict
-
-_PLACES: dict[str, Place] = {"input": at_pixel, "weight": at_tap, "bias": at_channel}
 
 
 @checks("C11")
@@ -42,12 +40,12 @@ def runs_backward(trial: Trial) -> Verdict:
 
 def _exact(trial: Trial, name: str) -> Verdict:
     what = f"values of the {name} gradient differ from the adjoint"
-    return compare_exact(what, trial.gradient(name), trial.expected_gradient(name), _PLACES[name])
+    return compare_exact(what, trial.gradient(name), trial.expected_gradient(name), PLACES[name])
 
 
 def _bounded(trial: Trial, name: str) -> Verdict:
     what = f"values of the {name} gradient differ from the adjoint"
-    return compare_bounded(what, trial.gradient(name), trial.expected_gradient(name), _PLACES[name])
+    return compare_bounded(what, trial.gradient(name), trial.expected_gradient(name), PLACES[name])
 
 
 @checks("C11", "C9", "C10")

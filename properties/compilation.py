@@ -1,0 +1,125 @@
+"""One layer under ``torch.compile``, called at a first, a second and later sizes: how compile-only bugs show.
+
+A fresh module and a fresh Dynamo each time: without the reset the recompilation limit is reached after a few cases, and
+what runs from then on is eager mode. Within a sequence there is no reset, or bugs of the second size would be hidden.
+"""
+
+import logging
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch._dynamo.utils import counters
+
+from properties.case import Case, CaseError
+
+if TYPE_CHECKING:
+    from properties.trial import Raised, Trial
+
+# Sizes of later calls: equal to no number of channels, so that torch, which takes equal sizes for the same size, does
+# not compile once more for a coincidence.
+_LATER = ((11, 2), (13, 5))
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of the compiled layer: what it was given, what came out, and how many graphs there were by then."""
+
+    trial: "Trial"
+    tokens: Tensor | None
+    gradients: dict[str, Tensor | None]
+    raised: "Raised | None"
+    graphs: int
+
+
+class Control(nn.Module):
+    """Nothing but torch's own convolution between two transpositions: what fails for it is not the layer's fault.
+
+    torch 2.13 cannot compile most convolutions of volumes once their sizes are dynamic, for example.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        data_dim: int,
+        patch_size: int,
+        stride: int | None = None,
+        bias: bool = True,
+    ) -> None:
+        super().__init__()
+        convolutions: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]]
+        convolutions = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+        self.conv = convolutions[data_dim](in_features, out_features, patch_size, stride or patch_size, bias=bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, *s, C_in]`` to ``[B, *g, C_out]``."""
+        tokens: Tensor = self.conv(x.movedim(-1, 1).contiguous())
+        return tokens.movedim(1, -1)
+
+
+@cache
+def backend() -> str:
+    """``inductor`` where it works on this machine, else ``aot_eager``, which needs no compiler for C++."""
+    try:
+        torch.compile(lambda x: x + 1, fullgraph=True)(torch.zeros(3))
+    except Exception:
+        return "aot_eager"
+    return "inductor"
+
+
+def later_cases(case: Case) -> list[Case]:
+    """The same layer with other batches and sizes: as many pixels are left over, but there are more windows."""
+    found = []
+    for batch, windows in _LATER:
+        extents = tuple(size + (windows + axis) * case.spec.step for axis, size in enumerate(case.input.sizes))
+        try:
+            found.append(replace(case, input=replace(case.input, batch=batch, sizes=extents)))
+        except CaseError:
+            break
+    return found
+
+
+def compiled_calls(trial: "Trial") -> tuple[Call, ...]:
+    """Compile the trial's layer once and call it at its own size, at later ones, and at its own again.
+
+    Each call gets the parameters of its own case, so that a compiled graph that has baked in old ones shows. The
+    sequence ends with the first call that raises.
+    """
+    from properties.trial import Trial
+
+    torch._dynamo.reset()
+    counters.clear()
+    layer = trial.make_layer()
+    dynamic = {"automatic": None, "static": False}[trial.case.compiled]
+    compiled = torch.compile(layer, fullgraph=True, dynamic=dynamic, backend=backend())
+    sequence = [trial.case, *later_cases(trial.case), trial.case]
+    calls: list[Call] = []
+    # What goes wrong is raised as well as logged, over many screens.
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    for number, case in enumerate(sequence):
+        given = Trial(case, trial.implementation, trial.device)
+        given.set_parameters(layer)
+        calls.append(_call(given, layer, compiled, number))
+        if calls[-1].raised:
+            break
+    logging.disable(disabled)
+    torch._dynamo.reset()
+    return tuple(calls)
+
+
+def _call(given: "Trial", layer: nn.Module, compiled: Any, number: int) -> Call:
+    from properties.trial import Raised
+
+    tokens, gradients, problem = None, {}, None
+    try:
+        x = given.make_input()
+        tokens = given.embed(compiled, x, f"compiled call {number + 1}, {list(x.shape)},")
+        if given.case.backward.requires_grad:
+            gradients = given.differentiate(layer, x, tokens, given.make_cotangent())
+    except Raised as raised:
+        problem = raised
+    return Call(given, tokens, gradients, problem, counters["stats"]["unique_graphs"])

@@ -1,0 +1,41 @@
+"""Every small shape, one by one: what holds for all of them is a statement, not a sample.
+
+Each shape is a trial with an identity weight, whose output shows which pixel every token reads at every tap, and whose
+input gradient shows where every cotangent goes; and a trial with random integers, which no wrong bilinear map survives
+but by chance (see ``oracles.rounding.miss_probability``).
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+from properties.case import Backward, Case, CaseError, Fill, Input, Spec
+
+# By data_dim: the largest patch, stride and size.
+BOUNDS = {1: (8, 10, 32), 2: (4, 5, 12), 3: (3, 4, 8)}
+
+# What is judged on these trials; the rest would say nothing new on them.
+PROPERTIES = (
+    "runs_forward",
+    "grid_shape",
+    "values_exact",
+    "runs_backward",
+    "input_gradient_exact",
+    "weight_gradient_exact",
+    "uncovered_gradient_zero",
+)
+
+
+def small_scope(data_dim: int, dtypes: Sequence[str]) -> Iterator[Case]:
+    """Two cases for every spec and size up to the bounds, in the most precise of the dtypes."""
+    most_patch, most_stride, most_size = BOUNDS[data_dim]
+    dtype = next(name for name in ("float64", "float32", "float16", "bfloat16") if name in dtypes)
+    for patch_size, stride in product(range(1, most_patch + 1), range(1, most_stride + 1)):
+        for sizes in product(range(patch_size, most_size + 1), repeat=data_dim):
+            spec = Spec(2, 2 * patch_size**data_dim, data_dim, patch_size, stride)
+            given = Input(1, sizes, dtype)
+            try:
+                yield Case(spec, given, Fill("address", 1000), backward=Backward(("input", "weight"), "random"))
+            except CaseError:
+                # A half precision has too few integers to number all pixels; random ones it has.
+                yield Case(spec, given, Fill("exact", 1001), backward=Backward(("input", "weight"), "random"))
+            yield Case(Spec(2, 3, data_dim, patch_size, stride, True), given, Fill("exact", 1000))
