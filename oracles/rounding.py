@@ -43,7 +43,13 @@ PRECISIONS = {
 
 
 def bound(
-    magnitude: Tensor, terms: int, dtype: torch.dtype, accumulation: torch.dtype, *, integral: bool = False
+    magnitude: Tensor,
+    terms: int,
+    dtype: torch.dtype,
+    accumulation: torch.dtype,
+    *,
+    operands: torch.dtype | None = None,
+    integral: bool = False,
 ) -> Tensor:
     """Largest error that a correct evaluation of a sum of products can have, element by element.
 
@@ -52,6 +58,8 @@ def bound(
         terms: number of terms of the sum.
         dtype: what the result is stored in.
         accumulation: what partial sums are kept in, ``dtype`` or something more precise.
+        operands: what both factors are rounded to first, where that is less precise than what they are given in, as
+            autocast does.
         integral: whether all operands are integers; then the bound is zero where no rounding can happen.
 
     Returns:
@@ -61,6 +69,9 @@ def bound(
     relative = terms * accumulated.unit_roundoff
     if accumulation != dtype:
         relative += stored.unit_roundoff * (1 + relative)
+    if operands is not None:
+        rounded = PRECISIONS[operands].unit_roundoff
+        relative += (2 * rounded + rounded**2) * (1 + relative)
     # The oracle evaluates the sum, and its magnitude, in float64, with an error of the same form.
     relative += 2 * terms * oracle.unit_roundoff
     errors = relative * magnitude + (terms + 1) * max(stored.smallest_subnormal, accumulated.smallest_subnormal)

@@ -2,18 +2,18 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from oracles.agreement import OracleError
 from properties.implementation import CannotRun
-from properties.landmarks import landmarks
 from properties.options import add_options, duration
 from properties.plan import Plan, plan_from_options
 from properties.report import Report
 from properties.run import run
+from properties.shard import AfterCase
 from properties.summary import headline, print_report
 
 PASSED, FAILED, COULD_NOT_RUN = 0, 1, 2
@@ -42,9 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(console: Console, plan: Plan, given: argparse.Namespace) -> Report:
-    total = plan.cases + len(landmarks(plan.dtypes))
-
-    def carry_out(after_case: Callable[[], None]) -> Report:
+    def carry_out(after_case: AfterCase) -> Report:
         return run(
             plan,
             budget=given.budget,
@@ -54,17 +52,14 @@ def _run(console: Console, plan: Plan, given: argparse.Namespace) -> Report:
             after_case=after_case,
         )
 
-    if console.is_terminal:
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=console, transient=True) as progress:
-            task = progress.add_task("cases", total=total)
-            return carry_out(lambda: progress.advance(task))
-    done = 0
+    if not console.is_terminal:
+        return carry_out(_print_line)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        tasks = {shard: progress.add_task(shard, total=None) for shard in plan.shards}
+        return carry_out(lambda shard, done, of: progress.update(tasks[shard], completed=done, total=of))
 
-    def after_case() -> None:
-        nonlocal done
-        done += 1
-        if done % 100 == 0 or done == total:
-            print(f"{done} of {total} cases", flush=True)
 
-    return carry_out(after_case)
+def _print_line(shard: str, done: int, of: int) -> None:
+    if done == of:
+        print(f"{shard}: {of} cases", flush=True)

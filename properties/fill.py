@@ -19,6 +19,8 @@ from properties.case import Case
 
 # Larger integers would still be exact in these dtypes, but float32 operands must survive TF32, which keeps 11 bits.
 _LARGEST_INTEGER = {"float64": 2**20, "float32": 2**10, "bfloat16": 2**8, "float16": 2**10}
+# The first seeds are for people: their integers have one digit. Shrinking prefers them.
+_READABLE_SEEDS = 10
 # Exponents of the wide fill; products of two values, summed over any number of terms, stay finite.
 _WIDE_EXPONENTS = {"float64": (-60, 60), "float32": (-20, 20), "bfloat16": (-20, 20), "float16": (-8, 4)}
 
@@ -68,6 +70,31 @@ def values(case: Case) -> Values:
     return Values(tensors["x"], tensors["weight"], tensors.get("bias"), _cotangent(case, tensors["cotangent"]))
 
 
+def miss_probability(case: Case, *, gradient: bool) -> float | None:
+    """How likely an exact check is to pass a layer that computes another polynomial of degree two at most.
+
+    By the lemma of Schwartz and Zippel: a polynomial of degree 2 that is not zero vanishes on values drawn
+    independently and uniformly from n numbers with probability at most ``2/n``.
+
+    Args:
+        case: what is checked.
+        gradient: whether it is a gradient that is checked, which the cotangent goes into as well.
+
+    Returns:
+        None where values are not independent and uniform, so that the lemma says nothing.
+    """
+    limits = _amplitudes(case)
+    if case.fill.name not in ("exact", "poison") or case.input.layout == "expanded":
+        return None
+    if limits.weights_in_a_row < case.spec.terms:
+        return None
+    if not gradient:
+        return 2 / (2 * limits.operand + 1)
+    if case.backward.cotangent not in ("random", "channels_first") or limits.cotangents < most_terms(case):
+        return None
+    return 2 / (2 * min(limits.operand, limits.cotangent) + 1)
+
+
 def most_terms(case: Case) -> int:
     """Terms in the longest of the sums that make the output and the three gradients."""
     spec = case.spec
@@ -96,7 +123,8 @@ def _integers(case: Case, shapes: dict[str, tuple[int, ...]]) -> dict[str, NDArr
 def _amplitudes(case: Case) -> _Amplitudes:
     limit = int(PRECISIONS[case.torch_dtype].exact_limit)
     terms = case.spec.terms
-    operand = max(1, min(_LARGEST_INTEGER[case.input.dtype], math.isqrt(limit // (terms + 1))))
+    largest = 9 if case.fill.seed < _READABLE_SEEDS else _LARGEST_INTEGER[case.input.dtype]
+    operand = max(1, min(largest, math.isqrt(limit // (terms + 1))))
     weights_in_a_row = min(terms, limit // operand**2 - 1)
     room = limit // operand
     cotangent = max(1, min(operand, room // most_terms(case)))

@@ -55,7 +55,8 @@ class Plan:
             return tuple(prop for prop in self.properties if prop.on == "compiled")
         if shard.startswith("small"):
             return tuple(prop for prop in self.properties if prop.name in small_scope.PROPERTIES)
-        return tuple(prop for prop in self.properties if prop.on == "cases")
+        on = ("cases",) if shard == "landmarks" else ("cases", "drawn")
+        return tuple(prop for prop in self.properties if prop.on in on)
 
     def cases_of(self, shard: str) -> dict[str, Case]:
         """The cases of a shard, by name; a function of the plan's seed, dtypes and number of cases alone."""

@@ -14,7 +14,8 @@ LEVELS = {"C": "contract", "H": "robust"}
 class Property:
     """A named law of the contract.
 
-    ``on`` says which of a run's trials it judges: all ``cases``, or only the few that are ``compiled``.
+    ``on`` says which of a run's trials it judges: all ``cases``, only the ``drawn`` ones, where it would cost much and
+    say nothing new on the landmarks, or only those that are ``compiled``.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """A run: from a plan to a report."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +14,7 @@ from properties.plan import Plan, make_plan
 from properties.property import Property
 from properties.record import write_record
 from properties.report import Failure, Report
-from properties.shard import ShardResult, run_shard, undisturbed
+from properties.shard import AfterCase, ShardResult, run_shard, undisturbed
 from properties.shrink import shrink as shrink_case
 from properties.trial import Trial
 from properties.verdict import Failed, Verdict
@@ -82,7 +82,7 @@ def run(
     fail_fast: bool = False,
     shrink: bool = True,
     regressions: Path | None = None,
-    after_case: Callable[[], None] = lambda: None,
+    after_case: AfterCase = lambda shard, done, of: None,
 ) -> Report:
     """Carry out a plan; ``verify`` says what the arguments mean. ``after_case`` is called after every case."""
     if budget is not None and not budget > 0:

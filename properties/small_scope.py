@@ -2,7 +2,7 @@
 
 Each shape is a trial with an identity weight, whose output shows which pixel every token reads at every tap, and whose
 input gradient shows where every cotangent goes; and a trial with random integers, which no wrong bilinear map survives
-but by chance (see ``oracles.rounding.miss_probability``).
+but by chance (see ``properties.fill.miss_probability``).
 """
 
 from collections.abc import Iterator, Sequence
@@ -38,4 +38,5 @@ def small_scope(data_dim: int, dtypes: Sequence[str]) -> Iterator[Case]:
             except CaseError:
                 # A half precision has too few integers to number all pixels; random ones it has.
                 yield Case(spec, given, Fill("exact", 1001), backward=Backward(("input", "weight"), "random"))
-            yield Case(Spec(2, 3, data_dim, patch_size, stride, True), given, Fill("exact", 1000))
+            random = Spec(2, 3, data_dim, patch_size, stride)
+            yield Case(random, given, Fill("exact", 1000), backward=Backward(("input", "weight"), "random"))

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from properties.plan import Plan
 from properties.report import Report
+from properties.small_scope import BOUNDS
 
 
 def headline(plan: Plan) -> str:
@@ -29,6 +30,7 @@ def print_report(report: Report, console: Console, *, messages: bool = True) -> 
     console.print(_table(report))
     _print_inapplicable(report, console)
     _print_cells(report, console)
+    _print_statements(report, console)
     console.print(f"landmark cases that ran: {len(report.landmarks)}", soft_wrap=True, highlight=False)
     for name in report.landmarks:
         console.print(f"  {name}", soft_wrap=True, highlight=False)
@@ -87,6 +89,23 @@ def _print_inapplicable(report: Report, console: Console) -> None:
         most = max(counts.values())
         where = next(iter(counts)) if len(counts) == 1 else f"{len(counts)} properties"
         console.print(Text(f"  {reason}: {where}, {most} cases"), soft_wrap=True)
+
+
+def _print_statements(report: Report, console: Console) -> None:
+    """What was checked for every shape of a kind, and how likely a wrong layer was to pass."""
+    for result in report.results:
+        if result.shard.startswith("small") and result.cases:
+            data_dim = int(result.shard[-2])
+            patch, stride, size = BOUNDS[data_dim]
+            limits = f"patch_size <= {patch}, stride <= {stride}, sizes <= {size}"
+            line = f"small scope, {data_dim}D: {result.shapes // 2} shapes, all with {limits}"
+        elif result.shard == "landmarks" and result.cases:
+            line = f"landmarks: {result.shapes} shapes"
+        else:
+            continue
+        misses = ", ".join(f"{name} {miss:.1e}" for name, miss in sorted(result.misses.items()))
+        note = f"; a wrong bilinear map passes on a shape with probability at most: {misses}" if misses else ""
+        console.print(Text(line + note), soft_wrap=True)
 
 
 def _print_cells(report: Report, console: Console) -> None:

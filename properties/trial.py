@@ -7,7 +7,7 @@ share one forward and one backward pass.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -41,10 +41,15 @@ class Unusable(Exception):  # noqa: N818 - "the output is unusable"
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a result should be, and how far a correct one may be from it: float64, on the trial's device."""
+    """What a result should be, and how far a correct one may be from it: float64, on the trial's device.
+
+    ``magnitude`` is the sum of the magnitudes of the terms of each value, and ``terms`` their number.
+    """
 
     values: Tensor
     bound: Tensor
+    magnitude: Tensor = field(default_factory=lambda: torch.empty(0))
+    terms: int = 0
 
 
 @contextmanager
@@ -301,4 +306,4 @@ class Trial:
         # The contract names no accumulation dtype, so the coarsest that is correct: every partial sum in the dtype.
         dtype = self.case.torch_dtype
         bound = rounding.bound(magnitude, terms, dtype, accumulation=dtype, integral=self.case.fill.integral)
-        return Expectation(exact, bound)
+        return Expectation(exact, bound, magnitude, terms)

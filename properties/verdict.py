@@ -5,9 +5,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Passed:
-    """The property holds. ``slack`` is the largest error over its bound, where there is a bound that is not zero."""
+    """The property holds.
+
+    ``slack`` is the largest error over its bound, where there is a bound that is not zero. ``miss`` is the probability
+    with which a wrong bilinear map would have passed too, where that is known.
+    """
 
     slack: float | None = None
+    miss: float | None = None
 
 
 @dataclass(frozen=True)

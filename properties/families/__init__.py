@@ -1,41 +1,39 @@
 """The properties, one file per family."""
 
-from properties.families import compiled, gradients, interface, purity, rejection, shape, uncovered, values
+from properties.families import (
+    ambience,
+    compiled,
+    functional,
+    gradients,
+    interface,
+    purity,
+    rejection,
+    relations,
+    samples,
+    shape,
+    state,
+    uncovered,
+    values,
+)
 from properties.property import Property
 
-PROPERTIES: tuple[Property, ...] = (
-    interface.constructs,
-    interface.rejects_data_dim,
-    interface.holds_conv,
-    interface.default_initialisation,
-    shape.runs_forward,
-    shape.returns_tensor,
-    shape.grid_shape,
-    shape.default_stride_grid,
-    values.values_exact,
-    values.values_bounded,
-    uncovered.uncovered_pixels_ignored,
-    uncovered.uncovered_gradient_zero,
-    gradients.runs_backward,
-    gradients.input_gradient_exact,
-    gradients.input_gradient_bounded,
-    gradients.weight_gradient_exact,
-    gradients.weight_gradient_bounded,
-    gradients.bias_gradient_exact,
-    gradients.bias_gradient_bounded,
-    purity.same_on_second_call,
-    purity.same_in_eval_mode,
-    purity.same_without_grad,
-    purity.same_in_every_layout,
-    purity.arguments_unchanged,
-    compiled.compiles_without_graph_break,
-    compiled.compiled_values,
-    compiled.compiled_gradients,
-    compiled.compiled_later_sizes,
-    compiled.compiled_strides,
-    compiled.no_recompilation,
-    rejection.rejects_bad_arguments,
-    rejection.rejects_wrong_rank,
-    rejection.rejects_wrong_channels,
-    rejection.rejects_small_sizes,
+# In the order in which they are judged and reported: what is basic first.
+_FAMILIES = (
+    interface,
+    shape,
+    values,
+    relations,
+    uncovered,
+    gradients,
+    compiled,
+    state,
+    purity,
+    samples,
+    rejection,
+    ambience,
+    functional,
+)
+
+PROPERTIES: tuple[Property, ...] = tuple(
+    prop for family in _FAMILIES for prop in vars(family).values() if isinstance(prop, Property)
 )

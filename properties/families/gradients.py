@@ -1,8 +1,14 @@
 """The gradients of input, weight and bias: the adjoint of the linear map (C11, C9)."""
 
-from properties.comparison import PLACES, compare_bounded, compare_exact
+from dataclasses import replace
+
+import torch
+
+from properties.case import Backward
+from properties.comparison import PLACES, at_token, compare_all, compare_bounded, compare_exact
+from properties.fill import miss_probability
 from properties.property import checks
-from properties.trial import Raised, Trial
+from properties.trial import Expectation, Raised, Trial, Unusable, blaming
 from properties.verdict import Failed, Inapplicable, Passed, Verdict
 
 
@@ -40,7 +46,10 @@ def runs_backward(trial: Trial) -> Verdict:
 
 def _exact(trial: Trial, name: str) -> Verdict:
     what = f"values of the {name} gradient differ from the adjoint"
-    return compare_exact(what, trial.gradient(name), trial.expected_gradient(name), PLACES[name])
+    verdict = compare_exact(what, trial.gradient(name), trial.expected_gradient(name), PLACES[name])
+    return (
+        replace(verdict, miss=miss_probability(trial.case, gradient=True)) if isinstance(verdict, Passed) else verdict
+    )
 
 
 def _bounded(trial: Trial, name: str) -> Verdict:
@@ -88,3 +97,72 @@ def bias_gradient_exact(trial: Trial) -> Verdict:
 def bias_gradient_bounded(trial: Trial) -> Verdict:
     """On real numbers, the bias's gradient is within the rounding bound of the adjoint."""
     return _bounded(trial, "bias")
+
+
+@checks("C11", on="drawn")
+def gradient_accumulates(trial: Trial) -> Verdict:
+    """``backward()`` adds to the gradients that are there already: twice gives the double.
+
+    Catches backward passes that write into ``.grad`` themselves, and graphs that can be used only once.
+    """
+    name, layer, x = _first_wanted(trial), trial.make_layer(), trial.make_input()
+    for _ in range(2):
+        tokens = trial.embed(layer, x, "forward")
+        with blaming("backward"):
+            torch.autograd.backward(tokens, trial.make_cotangent())
+    gradient = x.grad if name == "input" else getattr(layer.conv, name).grad
+    if gradient is None:
+        return Failed(f"backward leaves no gradient of the {name}", observed="None", expected="a gradient")
+    once = Expectation(trial.gradient(name).double(), trial.expected_gradient(name).bound)
+    # Two runs and their sum may round; on integers nothing does, for doubling is exact.
+    twice = Expectation(2 * once.values, 5 * once.bound)
+    return compare_all(
+        f"values of the accumulated {name} gradient are not twice the gradient", gradient, twice, PLACES[name]
+    )
+
+
+@checks("C11", on="drawn")
+def second_derivative(trial: Trial) -> Verdict:
+    """Each gradient can be differentiated again, and that gives what the adjoint's own derivative is.
+
+    The layer is bilinear. So the input gradient, contracted with the input, has the weight gradient as its derivative
+    by the weight and the output without bias as its derivative by the cotangent; the weight gradient, contracted with
+    the weight, has the input gradient as its derivative by the input. Catches backward passes that cannot be
+    differentiated, and ones whose derivative is another.
+    """
+    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
+    case = replace(trial.case, backward=Backward(("input", "weight"), trial.case.backward.cotangent))
+    every = Trial(case, trial.implementation, trial.device)
+    layer, x, cotangent = every.make_layer(), every.make_input(), every.make_cotangent().requires_grad_()
+    weight = layer.conv.weight
+    tokens = every.embed(layer, x, "forward")
+    if not tokens.requires_grad:
+        raise Unusable("the output requires no gradient (see runs_backward)")
+    with blaming("the second backward pass"):
+        by_input, by_weight = torch.autograd.grad(tokens, [x, weight], cotangent, create_graph=True)
+        along = every.values.x.to(every.device).nan_to_num()
+        again_weight, again_cotangent = torch.autograd.grad(by_input, [weight, cotangent], along, retain_graph=True)
+        (again_input,) = torch.autograd.grad(by_weight, [x], every.values.weight.to(every.device))
+    without_bias = every.expected_tokens
+    if every.values.bias is not None:
+        bias = every.values.bias.to(every.device).double()
+        without_bias = Expectation(without_bias.values - bias, without_bias.bound)
+    verdict: Verdict = Passed()
+    for name, found, expected, place in (
+        ("input gradient by the weight", again_weight, every.expected_gradient("weight"), PLACES["weight"]),
+        ("input gradient by the cotangent", again_cotangent, without_bias, at_token),
+        ("weight gradient by the input", again_input, every.expected_gradient("input"), PLACES["input"]),
+    ):
+        verdict = compare_all(f"values of the derivative of the {name} are wrong", found, expected, place)
+        if isinstance(verdict, Failed):
+            return verdict
+    return verdict
+
+
+def _first_wanted(trial: Trial) -> str:
+    """The first tensor whose gradient the case asks for; unusable where it is not there."""
+    if not trial.case.backward.requires_grad:
+        raise Unusable("the case asks for no gradients")
+    name = trial.case.backward.requires_grad[0]
+    trial.gradient(name)
+    return name

@@ -14,10 +14,16 @@ from properties.trial import Expectation, Trial
 from properties.verdict import Failed, Passed, Verdict
 
 
-def _same(trial: Trial, tokens: Tensor, what: str) -> Verdict:
-    """Compare another run on the same data with the first: both may round, so they may be two bounds apart."""
+def same_tokens(trial: Trial, tokens: Tensor, what: str) -> Verdict:
+    """Compare another run on the same data with the first: both may round, so they may be two bounds apart.
+
+    Args:
+        trial: what both runs are of.
+        tokens: the output of the other run.
+        what: what the values do where they differ, such as "change on a later call".
+    """
     first = Expectation(trial.tokens.detach().double(), 2 * trial.expected_tokens.bound)
-    return compare_all(f"output values change {what}", tokens, first, at_token)
+    return compare_all(f"output values {what}", tokens, first, at_token)
 
 
 @checks("C14")
@@ -31,7 +37,9 @@ def same_on_second_call(trial: Trial) -> Verdict:
     between = trial.embed(trial.layer, other, "the second call")
     if not torch.equal(trial.tokens.nan_to_num(), before.nan_to_num()):
         return Failed("the second call changes the output of the first", observed="changed", expected="unchanged")
-    verdict = _same(trial, trial.embed(trial.layer, trial.make_input(), "the third call"), "on a later call")
+    verdict = same_tokens(
+        trial, trial.embed(trial.layer, trial.make_input(), "the third call"), "change on a later call"
+    )
     if isinstance(verdict, Failed):
         return verdict
     bias = trial.values.bias
@@ -41,7 +49,7 @@ def same_on_second_call(trial: Trial) -> Verdict:
     return compare_all("output values do not follow when the input changes sign", between, mirrored, at_token)
 
 
-@checks("C14")
+@checks("C14", on="drawn")
 def same_in_eval_mode(trial: Trial) -> Verdict:
     """Train and eval mode give the same output, and forward leaves the mode as it is.
 
@@ -53,7 +61,9 @@ def same_in_eval_mode(trial: Trial) -> Verdict:
     for training in (False, True):
         layer.train(training)
         mode = "train" if training else "eval"
-        verdict = _same(trial, trial.embed(layer, trial.make_input(), f"forward in {mode} mode"), f"in {mode} mode")
+        verdict = same_tokens(
+            trial, trial.embed(layer, trial.make_input(), f"forward in {mode} mode"), f"change in {mode} mode"
+        )
         if isinstance(verdict, Failed):
             return verdict
         if layer.training != training:
@@ -61,7 +71,7 @@ def same_in_eval_mode(trial: Trial) -> Verdict:
     return verdict
 
 
-@checks("C14")
+@checks("C14", on="drawn")
 def same_without_grad(trial: Trial) -> Verdict:
     """``no_grad`` and ``inference_mode`` give the same output as gradient mode.
 
@@ -72,13 +82,13 @@ def same_without_grad(trial: Trial) -> Verdict:
     for name, mode in (("no_grad", torch.no_grad), ("inference_mode", torch.inference_mode)):
         with mode():
             tokens = trial.embed(trial.layer, trial.make_input(), f"forward under {name}")
-        verdict = _same(trial, tokens, f"under {name}")
+        verdict = same_tokens(trial, tokens, f"change under {name}")
         if isinstance(verdict, Failed):
             return verdict
     return verdict
 
 
-@checks("C14")
+@checks("C14", on="drawn")
 def same_in_every_layout(trial: Trial) -> Verdict:
     """However the same values are stored, contiguous, sliced, transposed or with odd strides, they embed alike.
 
@@ -90,13 +100,13 @@ def same_in_every_layout(trial: Trial) -> Verdict:
         if layout == "expanded" and trial.case.input.layout != "expanded":
             continue  # An expanded batch repeats one sample: other values.
         tokens = trial.embed(trial.layer, trial.make_input(layout), f"forward of a {layout} input")
-        verdict = _same(trial, tokens, f"when the input is {layout}")
+        verdict = same_tokens(trial, tokens, f"change when the input is {layout}")
         if isinstance(verdict, Failed):
             return verdict
     return verdict
 
 
-@checks("C14")
+@checks("C14", on="drawn")
 def arguments_unchanged(trial: Trial) -> Verdict:
     """Forward and backward change neither the input nor the parameters nor the cotangent.
 

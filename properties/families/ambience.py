@@ -1,0 +1,58 @@
+"""The layer leaves the world around it as it is (H4)."""
+
+import torch
+
+from properties.property import checks
+from properties.settings import SETTINGS
+from properties.trial import Trial
+from properties.verdict import Failed, Passed, Verdict
+
+
+@checks("H4", on="drawn")
+def draws_no_random_numbers(trial: Trial) -> Verdict:
+    """Forward and backward leave torch's random generators where they were.
+
+    Catches dropout and noise, whatever their size, and seeds that are set in passing.
+    """
+    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
+    layer, x, cotangent = trial.make_layer(), trial.make_input(), trial.make_cotangent()
+    torch.manual_seed(987_654_321)
+    before = _generators(trial)
+    tokens = trial.embed(layer, x, "forward")
+    if tokens.requires_grad:
+        trial.differentiate(layer, x, tokens, cotangent)
+    for (name, state), now in zip(before.items(), _generators(trial).values(), strict=True):
+        if not torch.equal(state, now):
+            return Failed(f"the random generator of {name} has moved", observed="another state", expected="as before")
+    return Passed()
+
+
+def _generators(trial: Trial) -> dict[str, torch.Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if trial.device.type == "cuda":
+        states[str(trial.device)] = torch.cuda.get_rng_state(trial.device)
+    return states
+
+
+@checks("H4", on="drawn")
+def global_state_unchanged(trial: Trial) -> Verdict:
+    """Forward and backward leave torch's global settings as they were.
+
+    Each is first given a value that it is unlikely to be set to. Catches layers that switch settings for themselves.
+    """
+    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
+    layer, x, cotangent = trial.make_layer(), trial.make_input(), trial.make_cotangent()
+    kept = {name: setting.read() for name, setting in SETTINGS.items()}
+    try:
+        for setting in SETTINGS.values():
+            setting.write(setting.unlikely)
+        tokens = trial.embed(layer, x, "forward")
+        if tokens.requires_grad:
+            trial.differentiate(layer, x, tokens, cotangent)
+        for name, setting in SETTINGS.items():
+            if setting.read() != setting.unlikely:
+                return Failed(f"{name} is changed", observed=str(setting.read()), expected=str(setting.unlikely))
+    finally:
+        for name, value in kept.items():
+            SETTINGS[name].write(value)
+    return Passed()

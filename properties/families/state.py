@@ -1,0 +1,138 @@
+"""Parameters are read anew on every call, and the layer survives being copied and converted (C13, H5)."""
+
+import copy
+import io
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from properties.families.purity import same_tokens
+from properties.property import checks
+from properties.trial import Trial, blaming
+from properties.verdict import Failed, Passed, Verdict
+
+
+def _shows(trial: Trial, update: Callable[[Any], None], how: str) -> Verdict:
+    """Negate all parameters of a layer that has run before: the output changes its sign, bit for bit."""
+    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
+    layer = trial.make_layer()
+    for parameter in layer.parameters():
+        parameter.requires_grad_(True)
+    trial.embed(layer, trial.make_input(), "forward")
+    with blaming(how):
+        update(layer)
+    tokens = trial.embed(layer, trial.make_input(), f"forward after {how}")
+    return same_tokens(trial, -tokens, f"do not follow {how}")
+
+
+@checks("C13", on="drawn")
+def loaded_state_shows(trial: Trial) -> Verdict:
+    """After ``load_state_dict``, the next output is that of the loaded parameters.
+
+    Catches copies of the weight that are made once (sglang#20463).
+    """
+
+    def load(layer: Any) -> None:
+        layer.load_state_dict({name: -value for name, value in layer.state_dict().items()})
+
+    return _shows(trial, load, "loading a state dict")
+
+
+@checks("C13", on="drawn")
+def in_place_update_shows(trial: Trial) -> Verdict:
+    """After an update in place, with or without autograd's notice, the next output is that of the new parameters.
+
+    Catches caches that compare addresses or versions of the weight.
+    """
+
+    def negate(layer: Any) -> None:
+        for parameter in layer.parameters():
+            parameter.data.neg_()
+
+    def negate_noticed(layer: Any) -> None:
+        with torch.no_grad():
+            for parameter in layer.parameters():
+                parameter.neg_()
+
+    verdict = _shows(trial, negate_noticed, "an update in place")
+    return verdict if isinstance(verdict, Failed) else _shows(trial, negate, "an update of .data")
+
+
+@checks("C13", on="drawn")
+def optimizer_step_shows(trial: Trial) -> Verdict:
+    """After an optimizer's step, the next output is that of the new parameters.
+
+    A step of plain gradient descent with gradient ``2*w`` and rate 1 negates every parameter exactly. Catches
+    parameters that the optimizer does not see.
+    """
+
+    def step(layer: Any) -> None:
+        parameters = [layer.conv.weight] + ([layer.conv.bias] if trial.case.spec.bias else [])
+        for parameter in parameters:
+            parameter.grad = 2 * parameter.detach()
+        torch.optim.SGD(layer.parameters(), lr=1.0).step()
+
+    return _shows(trial, step, "an optimizer's step")
+
+
+@checks("H5", on="drawn")
+def survives_copying(trial: Trial) -> Verdict:
+    """A layer that has run can be deep-copied, pickled and saved; the copy gives the same output, and is a copy.
+
+    A class that is defined inside a function cannot be pickled by Python's own rules; it is deep-copied only.
+    """
+    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
+    layer = trial.make_layer()
+    trial.embed(layer, trial.make_input(), "forward")
+    ways: dict[str, Callable[[Any], Any]] = {"copy.deepcopy": copy.deepcopy}
+    if "<locals>" not in type(layer).__qualname__:
+        ways |= {"pickle": lambda original: pickle.loads(pickle.dumps(original)), "torch.save": _saved}
+    verdict: Verdict = Passed()
+    for way, make in ways.items():
+        with blaming(way):
+            other = make(layer)
+        verdict = same_tokens(trial, trial.embed(other, trial.make_input(), f"forward after {way}"), f"change by {way}")
+        if isinstance(verdict, Failed):
+            return verdict
+        with torch.no_grad():
+            other.conv.weight.neg_()
+            if trial.case.spec.bias:
+                other.conv.bias.neg_()
+        negated = -trial.embed(other, trial.make_input(), f"forward after {way}")
+        verdict = same_tokens(trial, negated, f"do not follow the parameters of a copy made by {way}")
+        if isinstance(verdict, Failed):
+            return verdict
+    return same_tokens(trial, trial.embed(layer, trial.make_input(), "forward"), "change with the parameters of a copy")
+
+
+def _saved(layer: Any) -> Any:
+    file = io.BytesIO()
+    torch.save(layer, file)
+    file.seek(0)
+    return torch.load(file, weights_only=False)
+
+
+@checks("H5", on="drawn")
+def survives_conversion(trial: Trial) -> Verdict:
+    """A layer that has run follows ``.to(dtype)`` there and back, and ``.to(device)``.
+
+    Catches buffers and caches that stay in the old dtype.
+    """
+    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
+    layer = trial.make_layer()
+    trial.embed(layer, trial.make_input(), "forward")
+    other = torch.float64 if trial.case.torch_dtype != torch.float64 else torch.float32
+    with blaming(f"conversion to {other}"):
+        layer = layer.to(other)
+        tokens = layer(trial.make_input().to(other))
+    if not isinstance(tokens, torch.Tensor) or tokens.dtype != other:
+        found = tokens.dtype if isinstance(tokens, torch.Tensor) else type(tokens).__name__
+        return Failed("the output does not follow a conversion", observed=str(found), expected=str(other))
+    with blaming("conversion back"):
+        layer = layer.to(trial.case.torch_dtype).to(trial.device)
+        # Narrower numbers do not hold the parameters: they are set anew, in place.
+        trial.set_parameters(layer)
+    after = trial.embed(layer, trial.make_input(), "forward after conversion")
+    return same_tokens(trial, after, "change after a conversion there and back")
