@@ -5,8 +5,10 @@ what runs from then on is eager mode. Within a sequence there is no reset, or bu
 """
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -94,7 +96,7 @@ def compiled_calls(trial: "Trial") -> tuple[Call, ...]:
     counters.clear()
     layer = trial.make_layer()
     dynamic = {"automatic": None, "static": False}[trial.case.compiled]
-    compiled = torch.compile(layer, fullgraph=True, dynamic=dynamic, backend=backend())
+    compiled = torch.compile(_fresh_call(layer), fullgraph=True, dynamic=dynamic, backend=backend())
     sequence = [trial.case, *later_cases(trial.case), trial.case]
     calls: list[Call] = []
     # What goes wrong is raised as well as logged, over many screens.
@@ -104,11 +106,26 @@ def compiled_calls(trial: "Trial") -> tuple[Call, ...]:
         given = Trial(case, trial.implementation, trial.device)
         given.set_parameters(layer)
         calls.append(_call(given, layer, compiled, number))
+        if calls[0].graphs == 0 and not calls[0].raised:
+            raise AssertionError("torch.compile ran the layer without compiling it: its properties would check nothing")
         if calls[-1].raised:
             break
     logging.disable(disabled)
     torch._dynamo.reset()
     return tuple(calls)
+
+
+def _fresh_call(layer: nn.Module) -> Callable[[Tensor], object]:
+    """A function that calls the layer, of a code object of its own.
+
+    Dynamo remembers by code object what it could not compile, reset or no reset, and runs that in eager mode without a
+    word. Two layers of one class, or of two classes that inherit ``forward``, share theirs.
+    """
+
+    def call(x: Tensor) -> object:
+        return layer(x)
+
+    return FunctionType(call.__code__.replace(), call.__globals__, closure=call.__closure__)
 
 
 def _call(given: "Trial", layer: nn.Module, compiled: Any, number: int) -> Call:

@@ -18,7 +18,6 @@ from properties.shrink import complexity
 from properties.trial import Trial
 from properties.verdict import Failed, Inapplicable, Passed
 
-
 AfterCase = Callable[[str, int, int], None]
 
 

@@ -98,7 +98,7 @@ def _print_statements(report: Report, console: Console) -> None:
             data_dim = int(result.shard[-2])
             patch, stride, size = BOUNDS[data_dim]
             limits = f"patch_size <= {patch}, stride <= {stride}, sizes <= {size}"
-            line = f"small scope, {data_dim}D: {result.shapes // 2} shapes, all with {limits}"
+            line = f"small scope, {data_dim}D: {result.shapes} shapes, all with {limits}"
         elif result.shard == "landmarks" and result.cases:
             line = f"landmarks: {result.shapes} shapes"
         else:
