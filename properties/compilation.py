@@ -63,7 +63,7 @@ class Control(nn.Module):
 
 
 @cache
-def backend() -> str:
+def best_backend() -> str:
     """``inductor`` where it works on this machine, else ``aot_eager``, which needs no compiler for C++."""
     try:
         torch.compile(lambda x: x + 1, fullgraph=True)(torch.zeros(3))
@@ -84,19 +84,23 @@ def later_cases(case: Case) -> list[Case]:
     return found
 
 
-def compiled_calls(trial: "Trial") -> tuple[Call, ...]:
+def compiled_calls(trial: "Trial", backend: str, *, dynamic: bool | None) -> tuple[Call, ...]:
     """Compile the trial's layer once and call it at its own size, at later ones, and at its own again.
 
     Each call gets the parameters of its own case, so that a compiled graph that has baked in old ones shows. The
     sequence ends with the first call that raises.
+
+    Args:
+        trial: what to compile.
+        backend: a backend of ``torch.compile``.
+        dynamic: None makes sizes dynamic from the second one on, False compiles every size for itself.
     """
     from properties.trial import Trial
 
     torch._dynamo.reset()
     counters.clear()
     layer = trial.make_layer()
-    dynamic = {"automatic": None, "static": False}[trial.case.compiled]
-    compiled = torch.compile(_fresh_call(layer), fullgraph=True, dynamic=dynamic, backend=backend())
+    compiled = torch.compile(_fresh_call(layer), fullgraph=True, dynamic=dynamic, backend=backend)
     sequence = [trial.case, *later_cases(trial.case), trial.case]
     calls: list[Call] = []
     # What goes wrong is raised as well as logged, over many screens.

@@ -78,10 +78,15 @@ class ContractRun:
         outcome = item.stash[_OUTCOME] = replace(result, tallies={prop.name: tally}).to_json()
         if tally.smallest_failure is None:
             return
-        outcome["message"] = self._explain(prop, Case.from_json(tally.smallest_failure)).message
+        first = prop.name not in self.explained
+        message = self._explain(prop, Case.from_json(tally.smallest_failure)).message
+        outcome["message"] = message
         if prop.name in self.plan.expected_failures:
             pytest.xfail(self.plan.expected_failures[prop.name])
-        pytest.fail(outcome["message"], pytrace=False)
+        again = (
+            f"{message.splitlines()[0]}\n  on this shard too; another failure of this property shows the smallest case"
+        )
+        pytest.fail(message if first else again, pytrace=False)
 
     def _explain(self, prop: Property, case: Case) -> Failure:
         """Shards on which the same property fails share the smallest case of the first."""

@@ -14,6 +14,7 @@ from properties.case import Case
 from properties.coverage import cells
 from properties.plan import Plan
 from properties.property import Property
+from properties.settings import SETTINGS
 from properties.shrink import complexity
 from properties.trial import Trial
 from properties.verdict import Failed, Inapplicable, Passed
@@ -159,12 +160,13 @@ def run_case(
 
 @contextmanager
 def undisturbed(device: str) -> Iterator[None]:
-    """Keep torch's random state, threads and warnings of the caller as they are, and the run's own the same everywhere.
+    """Keep torch's random state, its settings and the warnings of the caller as they are.
 
-    One thread, since the number of threads changes the order of summation and so the slack that is reported. Warnings
-    of the implementation are not judged, and where the caller has made warnings errors, they would be.
+    Inside there is one thread, since the number of threads changes the order of summation and so the slack that is
+    reported. Settings that the implementation changes do not reach the next trial. Its warnings are not judged, and
+    where the caller has made warnings errors, they would be.
     """
-    threads = torch.get_num_threads()
+    kept = {name: setting.read() for name, setting in SETTINGS.items()}
     torch.set_num_threads(1)
     kind = torch.device(device).type
     devices = [] if kind == "cpu" else [torch.device(device)]
@@ -173,4 +175,6 @@ def undisturbed(device: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
-        torch.set_num_threads(threads)
+        for name, value in kept.items():
+            if SETTINGS[name].read() != value:
+                SETTINGS[name].write(value)

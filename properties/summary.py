@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from properties.compilation import best_backend
 from properties.plan import Plan
 from properties.report import Report
 from properties.small_scope import BOUNDS
@@ -93,6 +94,8 @@ def _print_inapplicable(report: Report, console: Console) -> None:
 
 def _print_statements(report: Report, console: Console) -> None:
     """What was checked for every shape of a kind, and how likely a wrong layer was to pass."""
+    if any(result.shard.startswith("compiled") and result.cases for result in report.results):
+        console.print(f"compiled with the backend {best_backend()}", highlight=False)
     for result in report.results:
         if result.shard.startswith("small") and result.cases:
             data_dim = int(result.shard[-2])

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from oracles import adjoint, rounding, unfold
 from properties.case import Case
-from properties.compilation import Call, compiled_calls
+from properties.compilation import Call, best_backend, compiled_calls
 from properties.fill import Values, values
 from properties.implementation import Implementation
 from properties.layout import lay_out
@@ -121,7 +121,7 @@ class Trial:
             Raised: where the constructor raises, or returns no module.
         """
         spec = self.case.spec
-        torch.manual_seed(self.case.fill.seed)
+        self.set_seed(self.case.fill.seed)
         with blaming("the constructor"):
             layer = self.implementation(
                 in_features=spec.in_features,
@@ -134,6 +134,16 @@ class Trial:
             if not isinstance(layer, nn.Module):
                 raise TypeError(f"the implementation must return a torch.nn.Module, got {type(layer).__name__}")
         return layer
+
+    def set_seed(self, seed: int) -> None:
+        """Seed torch's random generators.
+
+        Not with ``torch.manual_seed``, which keeps a stack trace for every absent accelerator each time: slow, and it
+        never forgets them.
+        """
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
     def make_cotangent(self) -> Tensor:
         """The cotangent of the output, in the layout that the case asks for."""
@@ -215,7 +225,13 @@ class Trial:
     @cached_property
     def compiled_calls(self) -> tuple[Call, ...]:
         """What the compiled layer makes of it, at this size and at later ones."""
-        return compiled_calls(self)
+        dynamic = {"automatic": None, "static": False}[self.case.compiled]
+        return compiled_calls(self, best_backend(), dynamic=dynamic)
+
+    @cached_property
+    def traced_calls(self) -> tuple[Call, ...]:
+        """The same without a compiler behind the tracing, and with sizes that become dynamic."""
+        return compiled_calls(self, "aot_eager", dynamic=None)
 
     # The same, for properties that can say nothing where it is missing.
 

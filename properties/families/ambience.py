@@ -16,7 +16,7 @@ def draws_no_random_numbers(trial: Trial) -> Verdict:
     """
     trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     layer, x, cotangent = trial.make_layer(), trial.make_input(), trial.make_cotangent()
-    torch.manual_seed(987_654_321)
+    trial.set_seed(987_654_321)
     before = _generators(trial)
     tokens = trial.embed(layer, x, "forward")
     if tokens.requires_grad:

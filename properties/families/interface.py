@@ -133,7 +133,7 @@ def default_initialisation(trial: Trial) -> Verdict:
     """
     spec = trial.case.spec
     channels = 256
-    torch.manual_seed(trial.case.fill.seed)
+    trial.set_seed(trial.case.fill.seed)
     with blaming("the constructor"):
         layer = trial.implementation(spec.in_features, channels, spec.data_dim, spec.patch_size, spec.stride, spec.bias)
         tensors = {"conv.weight": layer.conv.weight, "conv.bias": layer.conv.bias}

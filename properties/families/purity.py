@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from properties.case import LAYOUTS
-from properties.comparison import at_token, compare_all
+from properties.comparison import PLACES, at_token, compare_all
 from properties.layout import lay_out
 from properties.property import checks
 from properties.trial import Expectation, Trial
@@ -24,6 +24,19 @@ def same_tokens(trial: Trial, tokens: Tensor, what: str) -> Verdict:
     """
     first = Expectation(trial.tokens.detach().double(), 2 * trial.expected_tokens.bound)
     return compare_all(f"output values {what}", tokens, first, at_token)
+
+
+def _same_gradients(trial: Trial, gradients: dict[str, Tensor | None], mode: str) -> Verdict:
+    """Compare the gradients of another run with those of the first."""
+    verdict: Verdict = Passed()
+    for name, gradient in gradients.items():
+        first = Expectation(trial.gradient(name).double(), 2 * trial.expected_gradient(name).bound)
+        if gradient is None:
+            return Failed(f"no gradient reaches the {name} in {mode} mode", observed="None", expected="a gradient")
+        verdict = compare_all(f"values of the {name} gradient change in {mode} mode", gradient, first, PLACES[name])
+        if isinstance(verdict, Failed):
+            return verdict
+    return verdict
 
 
 @checks("C14")
@@ -51,7 +64,7 @@ def same_on_second_call(trial: Trial) -> Verdict:
 
 @checks("C14", on="drawn")
 def same_in_eval_mode(trial: Trial) -> Verdict:
-    """Train and eval mode give the same output, and forward leaves the mode as it is.
+    """Train and eval mode give the same output and gradients, and forward leaves the mode as it is.
 
     Catches dropout, batch statistics, and weights that are folded once for inference.
     """
@@ -61,9 +74,11 @@ def same_in_eval_mode(trial: Trial) -> Verdict:
     for training in (False, True):
         layer.train(training)
         mode = "train" if training else "eval"
-        verdict = same_tokens(
-            trial, trial.embed(layer, trial.make_input(), f"forward in {mode} mode"), f"change in {mode} mode"
-        )
+        x = trial.make_input()
+        tokens = trial.embed(layer, x, f"forward in {mode} mode")
+        verdict = same_tokens(trial, tokens, f"change in {mode} mode")
+        if isinstance(verdict, Passed) and trial.case.backward.requires_grad:
+            verdict = _same_gradients(trial, trial.differentiate(layer, x, tokens, trial.make_cotangent()), mode)
         if isinstance(verdict, Failed):
             return verdict
         if layer.training != training:

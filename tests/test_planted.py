@@ -1,0 +1,40 @@
+"""Every planted bug is detected, every property detects one, and correct layers are accepted, however they compute."""
+
+import pytest
+from torch import nn
+
+from properties import verify
+from properties.families import PROPERTIES
+from tests.correct import CORRECT
+from tests.planted import PLANTED, Planted
+
+
+@pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.layer.__name__)
+def test_detected(planted: Planted) -> None:
+    """The default run contains these very checks: a property draws nothing, so leaving the others out changes none."""
+    report = verify(planted.layer, seed=7, only=[planted.detected_by], fail_fast=True, shrink=False)
+
+    assert [failure.property for failure in report.failures] == [planted.detected_by], report.problems
+
+
+def test_every_property_detects_a_planted_bug() -> None:
+    assert {planted.detected_by for planted in PLANTED} == {prop.name for prop in PROPERTIES}
+
+
+def test_planted_bugs_are_planted_once() -> None:
+    layers = [planted.layer for planted in PLANTED]
+
+    assert len(set(layers)) == len(layers) >= 70
+
+
+def test_levels_are_those_of_the_properties() -> None:
+    levels = {prop.name: prop.level for prop in PROPERTIES}
+
+    assert [planted.layer.__name__ for planted in PLANTED if planted.level != levels[planted.detected_by]] == []
+
+
+@pytest.mark.parametrize("layer", CORRECT, ids=lambda layer: layer.__name__)
+def test_correct_layers_are_accepted(layer: type[nn.Module]) -> None:
+    report = verify(layer, seed=7, cases=100)
+
+    report.raise_if_failed()
