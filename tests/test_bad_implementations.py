@@ -10,7 +10,12 @@ import torch
 
 from patchify import Patchify
 from properties import Report, verify
+from properties.case import PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
+from properties.families import PROPERTIES
+from properties.fill import values
+from properties.property import Property
 from properties.settings import SETTINGS
+from properties.trial import Trial
 from tests.misbehaving import (
     BackwardRaises,
     ChangesTheWorld,
@@ -145,6 +150,27 @@ def test_fails_in_plain_words(implementation: Any, failed: dict[str, str], of: s
     report = run(implementation)
     assert first_lines(report) == failed
     assert observed(report, of) == what
+
+
+# Thin ones, whose elements lie in the same order in several layouts, so that a copy is easily forgotten.
+THIN = (
+    Case(Spec(1, 2, 1, 2, bias=True), Input(1, (5,)), Fill("exact", 5), backward=Backward(PARAMETERS_AND_INPUT)),
+    Case(Spec(1, 2, 2, 1), Input(2, (2, 3), layout="channels_first"), Fill("exact", 5), backward=Backward(("input",))),
+    Case(Spec(2, 1, 2, 1), Input(1, (1, 3), layout="transposed"), Fill("exact", 5), backward=Backward(("weight",))),
+    Case(Spec(2, 1, 1, 1), Input(1, (1,), layout="transposed"), Fill("exact", 5), backward=Backward(("weight",))),
+    Case(Spec(1, 1, 3, 2), Input(2, (2, 2, 4)), Fill("real", 5), backward=Backward(("input",), "channels_first")),
+)
+
+
+@pytest.mark.parametrize("prop", [prop for prop in PROPERTIES if prop.on != "compiled"], ids=lambda prop: prop.name)
+def test_expected_values_are_out_of_reach_of_the_layer(prop: Property) -> None:
+    for case in THIN:
+        trial = Trial(case, ZeroesItsInput)
+        kept = values(case)
+        prop(trial)
+        assert torch.equal(trial.values.x, kept.x), case
+        assert torch.equal(trial.values.weight, kept.weight), case
+        assert torch.equal(trial.values.cotangent, kept.cotangent), case
 
 
 def test_what_stands_in_the_way_is_named() -> None:

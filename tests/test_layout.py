@@ -36,6 +36,14 @@ def test_keeps_values(layout: str) -> None:
     assert torch.equal(given_values, before)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 3, 1), (2, 3, 1), (1, 1, 2), (1, 2, 3, 1), (1, 1, 4, 2), (3, 1, 1)])
+def test_is_a_copy_where_layouts_coincide(layout: str, shape: tuple[int, ...]) -> None:
+    given_values = torch.ones(shape)
+    found = lay_out(given_values, layout)
+    assert found.untyped_storage().data_ptr() != given_values.untyped_storage().data_ptr()
+
+
 @given(
     st.lists(st.integers(1, 4), min_size=3, max_size=5),
     st.sampled_from(LAYOUTS),

@@ -158,10 +158,15 @@ class CompiledInside(Patchify):
 
 
 class LiftedToVolume(Patchify):
-    """Sequences and images become volumes of depth, or depth and height, one."""
+    """Sequences and images become volumes of size one along the axes they lack.
+
+    Not while compiled: Inductor cannot take most convolutions of volumes at a second size.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)
+        if torch.compiler.is_compiling():
+            return convolve(x, self.conv.weight, self.conv.bias, self.stride)
         missing = [1] * (3 - self.data_dim)
         volume = x.movedim(-1, 1).contiguous().reshape(x.shape[0], x.shape[-1], *missing, *x.shape[1:-1])
         weight = self.conv.weight.reshape(*self.conv.weight.shape[:2], *missing, *self.conv.weight.shape[2:])
