@@ -151,12 +151,17 @@ def _compilable(case: Case, number: int, dtypes: Sequence[str]) -> Case:
     """A drawn case as it is compiled.
 
     There are few of these, so what matters to a compiler takes turns instead of being drawn: the dtype, static sizes,
-    the weight's layout, gradients; and what would leave nothing to compare is left out.
+    both layouts, gradients; and what would leave nothing to compare is left out.
     """
     every = tuple(name for name in PARAMETERS_AND_INPUT if name != "bias" or case.spec.bias)
     return replace(
         case,
-        input=replace(case.input, batch=min(case.input.batch, 8), dtype=dtypes[number % len(dtypes)]),
+        input=replace(
+            case.input,
+            batch=min(case.input.batch, 8),
+            dtype=dtypes[number % len(dtypes)],
+            layout="contiguous" if number % 4 == 0 else case.input.layout,
+        ),
         fill=replace(case.fill, name="real" if case.fill.name == "real" else "exact"),
         weight_layout=case.weight_layout if number % 4 == 3 else "plain",
         backward=Backward(

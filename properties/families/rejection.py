@@ -72,8 +72,8 @@ def rejects_wrong_channels(trial: Trial) -> Verdict:
     Catches layers that broadcast a single channel, or read channels as pixels.
     """
     right = trial.case.spec.in_features
-    for wrong in (right + 1, 2 * right, right - 1):
-        if wrong > 0:
+    for wrong in (right + 1, 2 * right, right - 1, 1):
+        if wrong not in (0, right):
             shape = (*trial.case.input_shape[:-1], wrong)
             if error := _accepted(trial, f"an input with {wrong} channels", shape, named=(wrong, right)):
                 return error
