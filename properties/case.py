@@ -116,8 +116,8 @@ class Backward:
     cotangent: str = "random"
 
     def __post_init__(self) -> None:
-        ordered = tuple(name for name in PARAMETERS_AND_INPUT if name in self.requires_grad)
-        if not isinstance(self.requires_grad, tuple) or ordered != self.requires_grad:
+        wanted = self.requires_grad if isinstance(self.requires_grad, tuple) else None
+        if wanted is None or wanted != tuple(name for name in PARAMETERS_AND_INPUT if name in wanted):
             raise CaseError(
                 f"backward.requires_grad must list some of {', '.join(PARAMETERS_AND_INPUT)}, in that order, "
                 f"got {self.requires_grad!r}"

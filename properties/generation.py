@@ -151,6 +151,8 @@ def draw_cases(
     environment variables or anything drawn before.
     """
     drawn: list[Case] = []
+    if count == 0:
+        return drawn
 
     @hypothesis_seed(seed)
     @settings(
@@ -170,6 +172,5 @@ def draw_cases(
         digest = hashlib.sha256(f"{seed}/{len(drawn)}".encode()).digest()
         drawn.append(replace(case, fill=Fill(case.fill.name, int.from_bytes(digest[:4], "little"))))
 
-    if count:
-        collect()
+    collect()
     return drawn

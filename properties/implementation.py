@@ -50,5 +50,5 @@ def resolve(implementation: Implementation | str) -> tuple[Implementation, str]:
 
 def _name(implementation: Implementation) -> str:
     module = getattr(implementation, "__module__", type(implementation).__module__)
-    name = getattr(implementation, "__qualname__", type(implementation).__qualname__)
+    name = getattr(implementation, "__qualname__", f"<{type(implementation).__qualname__}>")
     return f"{module}:{name}"

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def lay_out(values: Tensor, layout: str) -> Tensor:
-    """A tensor of the given layout, with the given values.
+    """A new tensor of the given layout, with the given values; it shares no memory with them.
 
     An ``expanded`` tensor repeats its first sample. Memory between the elements of a ``sliced`` or ``stepped`` one
     holds NaN, so that whoever reads it is found out.
@@ -20,10 +20,10 @@ def lay_out(values: Tensor, layout: str) -> Tensor:
         case "contiguous":
             return values.clone(memory_format=torch.contiguous_format)
         case "channels_first":
-            return values.movedim(-1, 1).contiguous().movedim(1, -1)
+            return values.movedim(-1, 1).clone(memory_format=torch.contiguous_format).movedim(1, -1)
         case "transposed":
             backwards = tuple(reversed(range(values.ndim)))
-            return values.permute(backwards).contiguous().permute(backwards)
+            return values.permute(backwards).clone(memory_format=torch.contiguous_format).permute(backwards)
         case "sliced":
             around = values.new_full([n + 2 for n in values.shape], math.nan)
             inside = around[(slice(1, -1),) * values.ndim]

@@ -3,7 +3,7 @@
 import json
 import shlex
 
-from properties.case import Case
+from properties.case import DTYPES, Case
 from properties.plan import Plan
 from properties.property import Property
 from properties.verdict import Failed
@@ -40,12 +40,18 @@ def intermittent_message(plan: Plan, prop: Property, case: Case) -> str:
 
 def replay_command(plan: Plan, prop: Property) -> str:
     """What to type to run the same cases again and see the property fail."""
-    if "<" in plan.name:  # a local function or a lambda: no command can import it
-        return f"verify(..., seed={plan.seed}, cases={plan.cases}, only=[{prop.name!r}])"
+    # Local functions, lambdas and what a script defines have no name that a command could import.
+    if "<" in plan.name or plan.name.startswith("__main__:"):
+        arguments = f"seed={plan.seed}, cases={plan.cases}, only=[{prop.name!r}]"
+        if plan.device != "cpu":
+            arguments += f", device={plan.device!r}"
+        if len(plan.dtypes) < len(DTYPES):
+            arguments += f", dtypes={list(plan.dtypes)}"
+        return f"verify(..., {arguments})"
     words = ["patchify-verify", "run", "--implementation", plan.name, "--seed", str(plan.seed)]
     words += ["--cases", str(plan.cases), "--only", prop.name]
     if plan.device != "cpu":
         words += ["--device", plan.device]
-    if len(plan.dtypes) < 4:
+    if len(plan.dtypes) < len(DTYPES):
         words += ["--dtypes", ",".join(plan.dtypes)]
     return shlex.join(words)

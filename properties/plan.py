@@ -97,6 +97,11 @@ def make_plan(
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
         raise CannotRun(f"seed must be an integer, at least 0, got {seed!r}")
     names = [prop.name for prop in PROPERTIES]
+    for option, given in (("only", only), ("levels", levels), ("dtypes", dtypes)):
+        if isinstance(given, str):
+            raise CannotRun(f"{option} must be a sequence of names, got the string {given!r}")
+    if only is not None and not only:
+        raise CannotRun("only must not be empty; None means every property")
     selectors = tuple(only or ())
     clauses = {clause for prop in PROPERTIES for clause in prop.clauses}
     _known("only", selectors, [*names, *sorted(clauses, key=_clause_order)])
@@ -182,8 +187,6 @@ def _available(device: str) -> str:
 
 
 def _known(option: str, given: Sequence[str] | Mapping[str, str], allowed: Sequence[str]) -> None:
-    if isinstance(given, str):
-        raise CannotRun(f"{option} must be a sequence of names, got the string {given!r}")
     for name in given:
         if name not in allowed:
             raise CannotRun(f"{option} names {name!r}, which is none of: {', '.join(allowed)}")

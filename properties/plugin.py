@@ -6,6 +6,7 @@ It is loaded in every run of pytest where the package is installed, so it import
 import secrets
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,18 +30,26 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Settle what is to be run before anything is collected; xdist hands the settled seed on to its workers."""
+    """Settle what is to be run before anything is collected."""
     if not _collects_contract(config):
         return
     from properties.contract_run import ContractRun
     from properties.implementation import CannotRun
 
+    # xdist hands its workers the command line, where no seed may stand; the settled one goes with it.
+    config.option.patchify_seed = getattr(config, "workerinput", {}).get("patchify_seed", config.option.patchify_seed)
     if config.option.patchify_seed is None:
         config.option.patchify_seed = secrets.randbits(32)
     try:
         config.pluginmanager.register(ContractRun(config), "patchify-contract-run")
     except CannotRun as error:
         raise pytest.UsageError(str(error)) from error
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give a worker of xdist the seed of the run."""
+    node.workerinput["patchify_seed"] = node.config.option.patchify_seed
 
 
 def _collects_contract(config: pytest.Config) -> bool:

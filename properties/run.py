@@ -85,7 +85,7 @@ def run(
     after_case: AfterCase = lambda shard, done, of: None,
 ) -> Report:
     """Carry out a plan; ``verify`` says what the arguments mean. ``after_case`` is called after every case."""
-    if budget is not None and not budget > 0:
+    if budget is not None and not (isinstance(budget, int | float) and budget > 0):
         raise CannotRun(f"budget must be a positive number of seconds, got {budget!r}")
     check_oracles(torch.device(plan.device))
     until = None if budget is None else time.monotonic() + budget
@@ -101,7 +101,8 @@ def run(
         if any(tally.failed and stop_at(name) for name, tally in result.tallies.items()):
             stopped = "fail_fast"
             break
-        if until is not None and time.monotonic() >= until:
+        unfinished = shard != plan.shards[-1] or result.cases < len(plan.cases_of(shard))
+        if until is not None and time.monotonic() >= until and unfinished:
             stopped = "budget"
             break
     counted = Report(plan, tuple(results))

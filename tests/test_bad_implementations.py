@@ -74,7 +74,7 @@ def observed(report: Report, name: str) -> str:
     return line.removeprefix("  observed  ")
 
 
-NO_CONV = {"holds_conv": "failed: conv differs from the contract"}
+NO_CONV = {"holds_conv": "failed: reading conv raised an exception"}
 CANNOT_BE_BUILT = {
     "constructs": "failed: the constructor raised an exception",
     "rejects_data_dim": "failed: data_dim=0 raises another error",

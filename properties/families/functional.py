@@ -60,7 +60,7 @@ def functional_call_agrees(trial: Trial) -> Verdict:
 def jacrev_agrees(trial: Trial) -> Verdict:
     """``jacrev`` by the input, contracted with a cotangent, is the input gradient."""
     trial.tokens  # noqa: B018 - unusable where the plain forward pass is
-    x = trial.values.x.to(trial.device)
+    x = trial.values.x.to(trial.device, copy=True)
     if x.numel() * trial.tokens.numel() > _MOST_JACOBIAN:
         return Inapplicable("the Jacobian would cost too much")
     with blaming("jacrev"):

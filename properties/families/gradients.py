@@ -22,8 +22,9 @@ def runs_backward(trial: Trial) -> Verdict:
     if not wanted:
         return Inapplicable("the case asks for no gradients")
     if not trial.tokens.requires_grad:
+        named = f"{' and '.join(wanted)} {'does' if len(wanted) == 1 else 'do'}"
         return Failed(
-            f"the output does not require a gradient, but {' and '.join(wanted)} do",
+            f"the output does not require a gradient, but {named}",
             observed="requires_grad False",
             expected="requires_grad True",
         )
@@ -142,7 +143,7 @@ def second_derivative(trial: Trial) -> Verdict:
         by_input, by_weight = torch.autograd.grad(tokens, [x, weight], cotangent, create_graph=True)
         along = every.values.x.to(every.device).nan_to_num()
         again_weight, again_cotangent = torch.autograd.grad(by_input, [weight, cotangent], along, retain_graph=True)
-        (again_input,) = torch.autograd.grad(by_weight, [x], every.values.weight.to(every.device))
+        (again_input,) = torch.autograd.grad(by_weight, [x], every.values.weight.to(every.device, copy=True))
     without_bias = every.expected_tokens
     if every.values.bias is not None:
         bias = every.values.bias.to(every.device).double()

@@ -82,7 +82,8 @@ def holds_conv(trial: Trial) -> Verdict:
     Catches ignored arguments, padding, a bias that is always or never there, and parameters beside the convolution.
     """
     spec, layer = trial.case.spec, _construct(trial)
-    conv = getattr(layer, "conv", None)
+    with blaming("reading conv"):
+        conv = getattr(layer, "conv", None)
     kind = _CONVOLUTIONS[spec.data_dim]
     if not isinstance(conv, kind):
         return _differs("conv", type(conv).__name__, f"torch.nn.{kind.__name__}")
@@ -136,7 +137,10 @@ def default_initialisation(trial: Trial) -> Verdict:
     trial.set_seed(trial.case.fill.seed)
     with blaming("the constructor"):
         layer = trial.implementation(spec.in_features, channels, spec.data_dim, spec.patch_size, spec.stride, spec.bias)
-        tensors = {"conv.weight": layer.conv.weight, "conv.bias": layer.conv.bias}
+    conv = getattr(layer, "conv", None)
+    if conv is None:
+        raise Unusable("the layer holds no conv (see holds_conv)")
+    tensors = {"conv.weight": getattr(conv, "weight", None), "conv.bias": getattr(conv, "bias", None)}
     limit = 1 / math.sqrt(spec.terms)
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):

@@ -37,7 +37,7 @@ def rejects_bad_arguments(trial: Trial) -> Verdict:
                     observed=str(error),
                     expected=f"a message with {name} and {value!r}",
                 )
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 return Failed(
                     f"{call} raises another error", observed=type(error).__name__, expected="ValueError or TypeError"
                 )

@@ -22,12 +22,13 @@ def _bias(trial: Trial) -> Tensor | float:
 
 def _run(trial: Trial, x: Tensor, doing: str, weight: Tensor | None = None) -> Tensor:
     """The output for other values, with another weight where one is given."""
+    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     layer = trial.layer
     if weight is not None:
         layer = trial.make_layer()
         with torch.no_grad():
             layer.conv.weight.copy_(weight)
-    return trial.embed(layer, x.to(trial.device), doing).detach()
+    return trial.embed(layer, x.to(trial.device, copy=True), doing).detach()
 
 
 def _compare(trial: Trial, what: str, found: Tensor, expected: Tensor) -> Verdict:
@@ -89,7 +90,7 @@ def commutes_with_shift(trial: Trial) -> Verdict:
     if axis is None:
         return Inapplicable("there is one window along every axis")
     windows = trial.case.grid[axis - 1]
-    shorter = trial.values.x.narrow(axis, step, trial.values.x.shape[axis] - step).contiguous().to(trial.device)
+    shorter = trial.values.x.narrow(axis, step, trial.values.x.shape[axis] - step).to(trial.device, copy=True)
     rest = trial.tokens.detach().narrow(axis, 1, windows - 1)
     bound = 2 * trial.expected_tokens.bound.narrow(axis, 1, windows - 1)
     found = trial.call(trial.layer, shorter, "forward of a shifted input")
@@ -142,7 +143,7 @@ def commutes_with_axis_permutation(trial: Trial) -> Verdict:
     layer = trial.make_layer()
     with torch.no_grad():
         layer.conv.weight.copy_(weight)
-    found = trial.call(layer, x.contiguous().to(trial.device), "forward with its axes reversed")
+    found = trial.call(layer, x.to(trial.device, copy=True).contiguous(), "forward with its axes reversed")
     expected_shape = (trial.case.input.batch, *reversed(trial.case.grid), trial.case.spec.out_features)
     if not isinstance(found, Tensor) or found.shape != expected_shape:
         observed = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
