@@ -74,7 +74,7 @@ def observed(report: Report, name: str) -> str:
     return line.removeprefix("  observed  ")
 
 
-NO_CONV = {"holds_conv": "failed: reading conv raised an exception"}
+NO_CONV = {"holds_conv": "failed: conv differs from the contract"}
 CANNOT_BE_BUILT = {
     "constructs": "failed: the constructor raised an exception",
     "rejects_data_dim": "failed: data_dim=0 raises another error",
@@ -89,7 +89,12 @@ OTHER_TENSOR = NO_TENSOR | {"returns_tensor": "failed: the output's dtype or dev
 BAD: tuple[tuple[Any, dict[str, str], str, str], ...] = (
     (Wrapped, NO_CONV, "holds_conv", "NoneType"),
     (WeightIsNoTensor, NO_CONV, "holds_conv", "object"),
-    (ConvRaises, NO_CONV, "holds_conv", "RuntimeError: no convolution today"),
+    (
+        ConvRaises,
+        {"holds_conv": "failed: reading conv raised an exception"},
+        "holds_conv",
+        "RuntimeError: no convolution today",
+    ),
     (ConstructorRaises, CANNOT_BE_BUILT, "constructs", "RuntimeError: no layer today"),
     (ConstructorExits, CANNOT_BE_BUILT, "constructs", "SystemExit: 3"),
     (
