@@ -7,18 +7,16 @@ what runs from then on is eager mode. Within a sequence there is no reset, or bu
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
 from properties.case import Case, CaseError
-
-if TYPE_CHECKING:
-    from properties.trial import Raised, Trial
+from properties.trial import Raised, Trial
 
 # Sizes of later calls: equal to no number of channels, so that torch, which takes equal sizes for the same size, does
 # not compile once more for a coincidence.
@@ -29,10 +27,10 @@ _LATER = ((11, 2), (13, 5))
 class Call:
     """One call of the compiled layer: what it was given, what came out, and how many graphs there were by then."""
 
-    trial: "Trial"
+    trial: Trial
     tokens: Tensor | None
     gradients: dict[str, Tensor | None]
-    raised: "Raised | None"
+    raised: Raised | None
     graphs: int
 
 
@@ -84,7 +82,19 @@ def later_cases(case: Case) -> list[Case]:
     return found
 
 
-def compiled_calls(trial: "Trial", backend: str, *, dynamic: bool | None) -> tuple[Call, ...]:
+def compiled_calls(trial: Trial) -> tuple[Call, ...]:
+    """What the compiled layer makes of a trial, at its own size and at later ones."""
+    return _calls(trial, best_backend(), {"automatic": None, "static": False}[trial.case.compiled])
+
+
+def traced_calls(trial: Trial) -> tuple[Call, ...]:
+    """The same without a compiler behind the tracing, and with sizes that become dynamic."""
+    return _calls(trial, "aot_eager", None)
+
+
+# The properties of a trial follow one another, and share its compilations.
+@lru_cache(maxsize=2)
+def _calls(trial: Trial, backend: str, dynamic: bool | None) -> tuple[Call, ...]:
     """Compile the trial's layer once and call it at its own size, at later ones, and at its own again.
 
     Each call gets the parameters of its own case, so that a compiled graph that has baked in old ones shows. The
@@ -95,8 +105,6 @@ def compiled_calls(trial: "Trial", backend: str, *, dynamic: bool | None) -> tup
         backend: a backend of ``torch.compile``.
         dynamic: None makes sizes dynamic from the second one on, False compiles every size for itself.
     """
-    from properties.trial import Trial
-
     torch._dynamo.reset()
     counters.clear()
     layer = trial.make_layer()
@@ -134,9 +142,7 @@ def _fresh_call(layer: nn.Module) -> Callable[[Tensor], object]:
     return FunctionType(call.__code__.replace(), call.__globals__, closure=call.__closure__)
 
 
-def _call(given: "Trial", layer: nn.Module, compiled: Any, number: int) -> Call:
-    from properties.trial import Raised
-
+def _call(given: Trial, layer: nn.Module, compiled: Any, number: int) -> Call:
     tokens, gradients, problem = None, {}, None
     try:
         x = given.make_input()

@@ -15,8 +15,8 @@ from rich.console import Console
 
 from oracles.agreement import OracleError, check_oracles
 from properties.case import Case
+from properties.options import PREFIX
 from properties.plan import plan_from_options
-from properties.plugin import PREFIX
 from properties.property import Property
 from properties.report import Failure, Report
 from properties.run import explain

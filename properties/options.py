@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT_IMPLEMENTATION = "patchify:Patchify"
+# What stands before the names of the options under pytest.
+PREFIX = "patchify-"
 
 
 def duration(text: str) -> float:

@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from properties.options import add_options
+from properties.options import PREFIX, add_options
 
-PREFIX = "patchify-"
 _PACKAGE = Path(__file__).resolve().parent
 
 

@@ -163,15 +163,22 @@ def undisturbed(device: str) -> Iterator[None]:
     """Keep torch's random state, its settings and the warnings of the caller as they are.
 
     Inside there is one thread, since the number of threads changes the order of summation and so the slack that is
-    reported. Settings that the implementation changes do not reach the next trial. Its warnings are not judged, and
-    where the caller has made warnings errors, they would be.
+    reported; gradients are on and autocast is off, whatever the caller is in. Settings that the implementation changes
+    do not reach the next trial. Its warnings are not judged, and where the caller has made warnings errors, they would
+    be.
     """
     kept = {name: setting.read() for name, setting in SETTINGS.items()}
     torch.set_num_threads(1)
     kind = torch.device(device).type
     devices = [] if kind == "cpu" else [torch.device(device)]
     try:
-        with torch.random.fork_rng(devices, device_type="cuda" if kind == "cpu" else kind), warnings.catch_warnings():
+        with (
+            torch.random.fork_rng(devices, device_type="cuda" if kind == "cpu" else kind),
+            warnings.catch_warnings(),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.autocast(kind, enabled=False),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from oracles import adjoint, rounding, unfold
 from properties.case import Case
-from properties.compilation import Call, best_backend, compiled_calls
 from properties.fill import Values, values
 from properties.implementation import Implementation
 from properties.layout import lay_out
@@ -221,17 +220,6 @@ class Trial:
         with blaming("backward"):
             found = torch.autograd.grad(tokens, tensors, cotangent, allow_unused=True)
         return dict(zip(wanted, found, strict=True))
-
-    @cached_property
-    def compiled_calls(self) -> tuple[Call, ...]:
-        """What the compiled layer makes of it, at this size and at later ones."""
-        dynamic = {"automatic": None, "static": False}[self.case.compiled]
-        return compiled_calls(self, best_backend(), dynamic=dynamic)
-
-    @cached_property
-    def traced_calls(self) -> tuple[Call, ...]:
-        """The same without a compiler behind the tracing, and with sizes that become dynamic."""
-        return compiled_calls(self, "aot_eager", dynamic=None)
 
     # The same, for properties that can say nothing where it is missing.
 

@@ -265,3 +265,12 @@ def state() -> dict[str, object]:
         "numpy": np.random.get_state()[1].tolist(),  # type: ignore[index]
     }
     return settings | generators
+
+
+def test_modes_of_the_caller_do_not_reach_the_trials() -> None:
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        report = verify(Patchify, seed=7, cases=20, only=["gradient_accumulates", "homogeneous"])
+
+    report.raise_if_failed()
+    with torch.inference_mode():
+        verify(Patchify, seed=7, cases=20, only=["gradient_accumulates"]).raise_if_failed()

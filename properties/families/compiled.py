@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import wraps
 
 from properties.comparison import PLACES, at_token, compare_all
-from properties.compilation import Call, Control
+from properties.compilation import Call, Control, compiled_calls, traced_calls
 from properties.property import checks
 from properties.trial import Raised, Trial, Unusable
 from properties.verdict import Failed, Inapplicable, Passed, Verdict
@@ -41,7 +41,7 @@ def compiles_without_graph_break(trial: Trial) -> Verdict:
     Catches data-dependent control flow, prints, and whatever else Dynamo or the compiler cannot take.
     """
     trial.tokens  # noqa: B018 - unusable where the eager forward pass is
-    problem = trial.compiled_calls[0].raised
+    problem = compiled_calls(trial)[0].raised
     if problem:
         raise problem
     return Passed()
@@ -78,10 +78,10 @@ def compiled_later_sizes(trial: Trial) -> Verdict:
     they are dynamic (pytorch#185510).
     """
     _first(trial)
-    if len(trial.compiled_calls) == 1:
+    if len(compiled_calls(trial)) == 1:
         return Inapplicable("the case leaves no room for a larger one")
     verdict: Verdict = Passed()
-    for call in trial.compiled_calls[1:]:
+    for call in compiled_calls(trial)[1:]:
         if call.raised:
             raise call.raised
         for verdict in (_values(call), _gradients(call)):
@@ -121,7 +121,7 @@ def no_recompilation(trial: Trial) -> Verdict:
     Counted with the backend ``aot_eager``: Inductor, on a CPU, compiles torch's own convolution anew at most sizes.
     """
     trial.tokens  # noqa: B018 - unusable where the eager forward pass is
-    calls = trial.traced_calls
+    calls = traced_calls(trial)
     if len(calls) < 4 or any(call.raised for call in calls):
         raise Unusable("the layer was not traced at three sizes (see compiled_later_sizes)")
     graphs = [call.graphs for call in calls]
@@ -137,7 +137,7 @@ def no_recompilation(trial: Trial) -> Verdict:
 
 def _first(trial: Trial) -> Call:
     trial.tokens  # noqa: B018 - unusable where the eager forward pass is
-    call = trial.compiled_calls[0]
+    call = compiled_calls(trial)[0]
     if call.raised:
         raise Unusable("the layer does not compile (see compiles_without_graph_break)")
     return call
