@@ -5,7 +5,7 @@ BIN = .venv/bin
 
 # Verify the shipped layer, at both levels. SEED=7 repeats a run.
 verify: .venv/installed
-	$(BIN)/patchify-verify run --level robust --regressions regressions $(if $(SEED),--seed $(SEED))
+	@$(BIN)/patchify-verify run --level robust --regressions regressions $(if $(SEED),--seed $(SEED))
 
 # The project's own tests, on all cores, after the linters.
 test: lint
