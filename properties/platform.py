@@ -1,11 +1,17 @@
 """What torch itself gets wrong on this machine, measured, so that no layer is blamed for it."""
 
-from functools import cache
+from functools import cache, lru_cache
+from math import prod
 
 import torch
 from torch.nn import functional
 
+from properties.case import Case
+
 _CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+# Elements after the input that are made NaN: more than any register holds.
+_MARGIN = 256
 
 
 @cache
@@ -33,3 +39,34 @@ def nan_advice(dtype: torch.dtype, device: torch.device) -> str:
     """Why NaN is not judged."""
     name = str(dtype).removeprefix("torch.")
     return f"torch's own {name} convolution on {device} lets NaN into windows that do not cover it"
+
+
+@lru_cache(maxsize=64)
+def reads_past_input(case: Case, device: torch.device) -> bool:
+    """Whether torch's own convolution, on tensors of a case's shapes, lets in what memory holds after its input.
+
+    The same kernels do it with the last pixel of an input of one channel: whether that shows depends on what was in
+    that memory before.
+    """
+    spec, dtype = case.spec, case.torch_dtype
+    weight = torch.ones(case.weight_shape, dtype=dtype, device=device)
+    if case.weight_layout == "channels_last":
+        weight = weight.to(memory_format=_CHANNELS_LAST[spec.data_dim])
+    elements = prod(case.input_shape)
+    channels_first = (case.input.batch, spec.in_features, *case.input.sizes)
+    for channels_last_input in (False, True):
+        memory = torch.full((elements + _MARGIN,), torch.nan, dtype=dtype, device=device)
+        pixels = memory[:elements].fill_(1)
+        x = pixels.view(case.input_shape).movedim(-1, 1) if channels_last_input else pixels.view(channels_first)
+        x, weight = x.detach().requires_grad_(), weight.detach().requires_grad_()
+        tokens = _CONVOLUTIONS[spec.data_dim](x, weight, stride=spec.step)
+        gradients = torch.autograd.grad(tokens, (x, weight), torch.ones_like(tokens))
+        if any(bool(tensor.isnan().any()) for tensor in (tokens, *gradients)):
+            return True
+    return False
+
+
+def past_input_advice(dtype: torch.dtype, device: torch.device) -> str:
+    """Why a NaN is not judged where torch itself reads past the input."""
+    name = str(dtype).removeprefix("torch.")
+    return f"torch's own {name} convolution on {device} reads memory past an input of this shape, and NaN was there"

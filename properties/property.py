@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from properties.platform import leaks_nan, nan_advice
+from properties.platform import leaks_nan, nan_advice, past_input_advice, reads_past_input
 from properties.trial import Raised, Trial, Unusable
 from properties.verdict import Failed, Inapplicable, Passed, Verdict
 
@@ -41,6 +41,9 @@ class Property:
             return Failed(f"{raised.doing} raised an exception", observed=raised.observed, expected="no exception")
         if not isinstance(verdict, Passed | Failed | Inapplicable):
             raise TypeError(f"property {self.name} must return a verdict, got {verdict!r}")
+        not_a_number = isinstance(verdict, Failed) and "nan" in (verdict.observed, verdict.expected)
+        if not_a_number and reads_past_input(trial.case, trial.device):
+            return Inapplicable(past_input_advice(trial.case.torch_dtype, trial.device))
         return verdict
 
 
