@@ -4,6 +4,7 @@ from numbers import Integral
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 _CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
     1: nn.Conv1d,
@@ -18,12 +19,13 @@ class Patchify(nn.Module):
 
     Along each spatial axis, window ``i`` covers the ``P`` pixels from ``i*S`` on. The ``C_in * P**d`` values of a
     window, times the weight, plus the bias, are one token; a convolution with ``kernel_size=P`` and ``stride=S`` does
-    that for all windows at once. Pixels that no window covers have no influence: where ``s - P`` is no multiple of
-    ``S`` the last pixels of the axis, and where ``S > P`` the gaps between windows. Pad the input first if they matter.
+    that for all windows at once, and under ``torch.compile`` one matrix product. Pixels that no window covers have no
+    influence: where ``s - P`` is no multiple of ``S`` the last pixels of the axis, and where ``S > P`` the gaps between
+    windows. Pad the input first if they matter.
 
     Shapes:
-        input ``[B, *s, C_in]``, output ``[B, *g, C_out]`` with ``g = floor((s - P) / S) + 1`` on every axis,
-        which is ``s // P`` where ``S = P``. Dtype and device are those of the input.
+        input ``[B, *s, C_in]``, output ``[B, *g, C_out]``, contiguous, with ``g = floor((s - P) / S) + 1`` on every
+        axis, which is ``s // P`` where ``S = P``. Dtype and device are those of the input.
 
     Examples:
         >>> Patchify(64, 128, data_dim=1, patch_size=4)(torch.zeros(2, 256, 64)).shape
@@ -95,12 +97,24 @@ class Patchify(nn.Module):
             ValueError: where the number of axes, the number of channels or a size does not fit.
         """
         self._check(x)
-        # Without a copy, Inductor cannot compile the backward pass of an image at a second size (pytorch#185510): the
-        # view's strides become symbolic expressions that it cannot compare. A single channel needs the copy as well,
-        # and contiguous() would not make one.
-        channels_first = x.movedim(-1, 1).clone(memory_format=torch.contiguous_format)
-        tokens: Tensor = self.conv(channels_first)
+        # Inductor in torch 2.13 cannot compile most convolutions of volumes once sizes are dynamic, stops at a stride
+        # mismatch in the backward pass of some images, and compiles others anew at every size.
+        tokens = self._embed_windows(x) if torch.compiler.is_compiling() else self._convolve(x)
+        return tokens.contiguous()
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        tokens: Tensor = self.conv(x.movedim(-1, 1))
         return tokens.movedim(1, -1)
+
+    def _embed_windows(self, x: Tensor) -> Tensor:
+        """The same linear map, of windows ``[B, *g, C_in, P, ...]`` that are made explicitly."""
+        windows = x
+        for axis in range(1, self.data_dim + 1):
+            windows = windows.unfold(axis, self.patch_size, self.stride)
+        # The addition must be there, bias or not, and outside linear(): what comes straight from a matrix product has
+        # a layout that Inductor tries, and fails, to prove contiguous for three dynamic sizes.
+        bias = 0 if self.conv.bias is None else self.conv.bias
+        return functional.linear(windows.flatten(self.data_dim + 1), self.conv.weight.flatten(1)) + bias
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != self.data_dim + 2:

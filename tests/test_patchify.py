@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 
 from patchify import Patchify, layer
 
@@ -150,3 +151,30 @@ def test_values_by_hand() -> None:
     patchify = Patchify(1, 1, 1, 2)
     patchify.load_state_dict({"conv.weight": torch.tensor([[[1.0, 10.0]]]), "conv.bias": torch.tensor([100.0])})
     assert patchify(torch.tensor([[[1.0], [2.0], [3.0], [4.0], [5.0]]])).tolist() == [[[121.0], [143.0]]]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Inductor imports what torch itself deprecates
+@pytest.mark.parametrize("input_grad", [False, True], ids=["parameters", "parameters and input"])
+@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize("data_dim", [1, 2, 3])
+def test_compiles_twice_for_all_sizes(data_dim: int, bias: bool, input_grad: bool) -> None:
+    """Inductor compiles the first size, then one graph for all others, where a convolution needs one for nearly each.
+
+    The fifth size is one at which a compiled convolution stops at a stride mismatch.
+    """
+    torch._dynamo.reset()
+    patchify = Patchify(3, 4, data_dim, 2, stride=4, bias=bias).double()
+    compiled = torch.compile(patchify, fullgraph=True)
+    counters.clear()
+    sizes = [(5, 8, 11, 14), (11, 16, 23, 18), (13, 28, 37, 21), (17, 40, 51, 9), (2, 20, 31, 27), (7, 6, 29, 12)]
+    for batch, *pixels in sizes:
+        x = torch.randn(batch, *pixels[:data_dim], 3, dtype=torch.float64, requires_grad=input_grad)
+        tokens = compiled(x)
+        assert tokens.is_contiguous()
+        torch.testing.assert_close(tokens, patchify(x))
+        gradients = [
+            torch.autograd.grad(output.square().sum(), [*patchify.parameters(), *([x] if input_grad else [])])
+            for output in (tokens, patchify(x))
+        ]
+        torch.testing.assert_close(*gradients)
+    assert counters["stats"]["unique_graphs"] == 2
