@@ -40,6 +40,9 @@ PRECISIONS = {
     torch.float16: Precision(11, 2.0**-24),
     torch.bfloat16: Precision(8, 2.0**-133),
 }
+# The tensor cores' reading of a float32 operand: 11 significant bits, but what is beyond them may be cut off instead of
+# rounded, which costs one more.
+TF32 = Precision(10, 2.0**-136)
 
 
 def bound(
@@ -48,7 +51,7 @@ def bound(
     dtype: torch.dtype,
     accumulation: torch.dtype,
     *,
-    operands: torch.dtype | None = None,
+    operands: Precision | None = None,
     integral: bool = False,
 ) -> Tensor:
     """Largest error that a correct evaluation of a sum of products can have, element by element.
@@ -59,7 +62,7 @@ def bound(
         dtype: what the result is stored in.
         accumulation: what partial sums are kept in, ``dtype`` or something more precise.
         operands: what both factors are rounded to first, where that is less precise than what they are given in, as
-            autocast does.
+            autocast and TF32 do.
         integral: whether all operands are integers; then the bound is zero where no rounding can happen.
 
     Returns:
@@ -70,7 +73,7 @@ def bound(
     if accumulation != dtype:
         relative += stored.unit_roundoff * (1 + relative)
     if operands is not None:
-        rounded = PRECISIONS[operands].unit_roundoff
+        rounded = operands.unit_roundoff
         relative += (2 * rounded + rounded**2) * (1 + relative)
     # The oracle evaluates the sum, and its magnitude, in float64, with an error of the same form.
     relative += 2 * terms * oracle.unit_roundoff

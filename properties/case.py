@@ -130,7 +130,8 @@ class Case:
     """A spec, an input description, a fill with its data seed, and a backward pass.
 
     ``compiled`` says how ``torch.compile`` is to treat sizes, where a property compiles the layer: ``automatic`` makes
-    them dynamic from the second size on, ``static`` compiles every size for itself.
+    them dynamic from the second size on, ``static`` compiles every size for itself. ``tf32`` allows CUDA's tensor cores
+    to read float32 operands with 11 significant bits; elsewhere it changes nothing.
     """
 
     spec: Spec = field(default_factory=Spec)
@@ -139,11 +140,19 @@ class Case:
     weight_layout: str = "plain"
     backward: Backward = field(default_factory=Backward)
     compiled: str = "automatic"
+    tf32: bool = False
 
     def __post_init__(self) -> None:
         spec, sizes = self.spec, self.input.sizes
         _choice("weight_layout", self.weight_layout, WEIGHT_LAYOUTS)
         _choice("compiled", self.compiled, COMPILED)
+        if not isinstance(self.tf32, bool):
+            raise CaseError(f"tf32 must be true or false, got {self.tf32!r}")
+        if self.tf32 and (self.input.dtype != "float32" or self.fill.name == "address"):
+            raise CaseError(
+                f"tf32 needs dtype float32 and a fill whose integers have 11 bits, got {self.input.dtype} and the fill "
+                f"{self.fill.name}"
+            )
         if self.weight_layout == "channels_last" and spec.data_dim == 1:
             raise CaseError(
                 "weight_layout channels_last needs data_dim 2 or 3: torch has no such format for a sequence"
@@ -223,7 +232,8 @@ class Case:
             (
                 f"{spec.data_dim}D, {spec.in_features} -> {spec.out_features} channels, patch_size {spec.patch_size}, "
                 f"{stride}, {'bias' if spec.bias else 'no bias'}",
-                f"batch {given.batch}, sizes {' x '.join(map(str, given.sizes))}, {given.dtype}, {given.layout} input, "
+                f"batch {given.batch}, sizes {' x '.join(map(str, given.sizes))}, "
+                f"{'TF32' if self.tf32 else given.dtype}, {given.layout} input, "
                 f"{self.weight_layout} weight",
                 f"gradients of {gradients} for a cotangent {self.backward.cotangent}" if gradients else "no gradients",
                 f"fill {self.fill.name}, data seed {self.fill.seed}",
@@ -254,6 +264,7 @@ class Case:
                 **_tuples("backward", _members("backward", members["backward"], Backward), "requires_grad")
             ),
             compiled=members["compiled"],
+            tf32=members["tf32"],
         )
 
 

@@ -122,7 +122,7 @@ def explain(plan: Plan, prop: Property, case: Case, *, shrink: bool = True, regr
     """Make a failing case small, run it again, put the failure into words, and record it where a folder is given."""
 
     def judge(candidate: Case) -> Verdict:
-        with undisturbed(plan.device):
+        with undisturbed(plan.device, tf32=candidate.tf32):
             return prop(Trial(candidate, plan.implementation, plan.device))
 
     smallest = shrink_case(case, lambda candidate: isinstance(judge(candidate), Failed)) if shrink else case

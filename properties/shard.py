@@ -146,7 +146,7 @@ def run_case(
         The names of the properties that failed.
     """
     failed = []
-    with undisturbed(plan.device):
+    with undisturbed(plan.device, tf32=case.tf32):
         trial = Trial(case, plan.implementation, plan.device)
         for prop in properties:
             verdict = prop(trial)
@@ -159,16 +159,18 @@ def run_case(
 
 
 @contextmanager
-def undisturbed(device: str) -> Iterator[None]:
+def undisturbed(device: str, *, tf32: bool = False) -> Iterator[None]:
     """Keep torch's random state, its settings and the warnings of the caller as they are.
 
     Inside there is one thread, since the number of threads changes the order of summation and so the slack that is
-    reported; gradients are on and autocast is off, whatever the caller is in. Settings that the implementation changes
-    do not reach the next trial. Its warnings are not judged, and where the caller has made warnings errors, they would
-    be.
+    reported; gradients are on, autocast is off and TF32 as asked, whatever the caller is in. Settings that the
+    implementation changes do not reach the next trial. Its warnings are not judged, and where the caller has made
+    warnings errors, they would be.
     """
     kept = {name: setting.read() for name, setting in SETTINGS.items()}
     torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
     kind = torch.device(device).type
     devices = [] if kind == "cpu" else [torch.device(device)]
     try:

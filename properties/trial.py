@@ -6,7 +6,7 @@ share one forward and one backward pass.
 
 import math
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -221,6 +221,19 @@ class Trial:
             found = torch.autograd.grad(tokens, tensors, cotangent, allow_unused=True)
         return dict(zip(wanted, found, strict=True))
 
+    def exercise(self, layer: Any, x: Tensor, cotangent: Tensor) -> None:
+        """Run forward and, where there is something to differentiate, backward, for what that does besides.
+
+        A backward pass that raises is left to ``runs_backward``.
+
+        Raises:
+            Raised: where forward does.
+        """
+        tokens = self.embed(layer, x, "forward")
+        if tokens.requires_grad:
+            with suppress(Raised):
+                self.differentiate(layer, x, tokens, cotangent)
+
     # The same, for properties that can say nothing where it is missing.
 
     @property
@@ -309,5 +322,8 @@ class Trial:
     def _expect(self, exact: Tensor, magnitude: Tensor, terms: int) -> Expectation:
         # The contract names no accumulation dtype, so the coarsest that is correct: every partial sum in the dtype.
         dtype = self.case.torch_dtype
-        bound = rounding.bound(magnitude, terms, dtype, accumulation=dtype, integral=self.case.fill.integral)
+        operands = rounding.TF32 if self.case.tf32 and self.device.type == "cuda" else None
+        bound = rounding.bound(
+            magnitude, terms, dtype, accumulation=dtype, operands=operands, integral=self.case.fill.integral
+        )
         return Expectation(exact, bound, magnitude, terms)

@@ -107,7 +107,7 @@ class RandomOutput(Patchify):
 
 class ZeroesItsInput(Patchify):
     def forward(self, x: Tensor) -> Tensor:
-        tokens = super().forward(x)
+        tokens = super().forward(x.clone())
         x.detach().zero_()
         return tokens
 

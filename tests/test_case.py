@@ -26,6 +26,7 @@ JSON: dict[str, Any] = {
     "weight_layout": "channels_last",
     "backward": {"requires_grad": ["input", "bias"], "cotangent": "expanded"},
     "compiled": "automatic",
+    "tf32": False,
 }
 
 PARTS = ("spec", "input", "fill", "backward")
@@ -123,6 +124,7 @@ CHANGED: tuple[tuple[str, object, str], ...] = (
     # booleans
     ("spec.bias", 1, "spec.bias must be true or false, got 1"),
     ("spec.bias", None, "spec.bias must be true or false, got None"),
+    ("tf32", 1, "tf32 must be true or false, got 1"),
     # names
     ("input.dtype", "float8", "input.dtype must be one of float64, float32, bfloat16, float16, got 'float8'"),
     ("input.dtype", ["float64"], "input.dtype must be one of float64, float32, bfloat16, float16, got ['float64']"),
@@ -160,7 +162,7 @@ CHANGED: tuple[tuple[str, object, str], ...] = (
     (
         "format",
         1,
-        "case has an unknown field 'format'; its fields are spec, input, fill, weight_layout, backward, compiled",
+        "case has an unknown field 'format'; its fields are spec, input, fill, weight_layout, backward, compiled, tf32",
     ),
 )
 
@@ -175,7 +177,7 @@ def test_refuses_changed_member(path: str, value: object, message: str) -> None:
     refused(changed(path, value), message)
 
 
-@pytest.mark.parametrize("path", [*JSON, *(f"{part}.{name}" for part in JSON for name in JSON[part] if part in PARTS)])
+@pytest.mark.parametrize("path", [*JSON, *(f"{part}.{name}" for part in PARTS for name in JSON[part])])
 def test_refuses_missing_member(path: str) -> None:
     data = copy.deepcopy(JSON)
     folder, _, name = path.rpartition(".")
@@ -185,12 +187,21 @@ def test_refuses_missing_member(path: str) -> None:
 
 @pytest.mark.parametrize(("data", "kind"), [(None, "NoneType"), ([JSON], "list"), ("{}", "str"), (3, "int")])
 def test_refuses_what_is_no_object(data: object, kind: str) -> None:
-    fields = "spec, input, fill, weight_layout, backward, compiled"
+    fields = "spec, input, fill, weight_layout, backward, compiled, tf32"
     refused(data, f"case must be an object with the fields {fields}, got {kind}")
 
 
 def test_refuses_gradient_of_no_bias() -> None:
     refused(changed("spec.bias", False), "backward.requires_grad names bias, but spec.bias is false")
+
+
+def test_refuses_tf32_where_it_means_nothing_or_would_round() -> None:
+    message = "tf32 needs dtype float32 and a fill whose integers have 11 bits, got {} and the fill {}"
+    with pytest.raises(CaseError, match=message.format("float64", "exact")):
+        Case(tf32=True)
+    with pytest.raises(CaseError, match=message.format("float32", "address")):
+        Case(Spec(), Input(dtype="float32"), Fill("address"), tf32=True)
+    assert Case(Spec(), Input(dtype="float32"), tf32=True).describe().count("TF32") == 1
 
 
 def test_refuses_weight_layout_of_a_sequence() -> None:

@@ -54,7 +54,7 @@ AS_JSON = (
     '{"spec": {"in_features": 2, "out_features": 3, "data_dim": 2, "patch_size": 2, "stride": 3, "bias": true}, '
     '"input": {"batch": 2, "sizes": [5, 6], "dtype": "float32", "layout": "contiguous"}, '
     '"fill": {"name": "real", "seed": 4}, "weight_layout": "plain", '
-    '"backward": {"requires_grad": [], "cotangent": "random"}, "compiled": "automatic"}'
+    '"backward": {"requires_grad": [], "cotangent": "random"}, "compiled": "automatic", "tf32": false}'
 )
 
 
@@ -80,7 +80,7 @@ plain weight; no gradients; fill exact, data seed 1
   as JSON   {"spec": {"in_features": 1, "out_features": 1, "data_dim": 1, "patch_size": 1, "stride": null, \
 "bias": true}, "input": {"batch": 1, "sizes": [1], "dtype": "float64", "layout": "contiguous"}, \
 "fill": {"name": "exact", "seed": 1}, "weight_layout": "plain", \
-"backward": {"requires_grad": [], "cotangent": "ones"}, "compiled": "automatic"}
+"backward": {"requires_grad": [], "cotangent": "ones"}, "compiled": "automatic", "tf32": false}
   replay    patchify-verify run --implementation tests.test_messages:BiasTwice --seed 7 --cases 20 \
 --only zero_input_gives_bias"""
     )

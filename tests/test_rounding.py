@@ -83,7 +83,7 @@ def test_shape_is_that_of_the_magnitude(dtype: torch.dtype) -> None:
 
 def test_operands_widen_it() -> None:
     plain = float(bound(of(1.0), 4, torch.float32, torch.float32))
-    rounded = float(bound(of(1.0), 4, torch.float32, torch.float32, operands=torch.bfloat16))
+    rounded = float(bound(of(1.0), 4, torch.float32, torch.float32, operands=PRECISIONS[torch.bfloat16]))
     # Two factors, each off by u = 2**-8 at most: (1 + u)**2 - 1.
     assert rounded - plain == pytest.approx(2 * 2.0**-8 + 2.0**-16, rel=1e-5)
 
@@ -132,7 +132,7 @@ def test_rounded_operand_of_few_terms_is_within_the_operand_bound(seed: int, ter
     left, right = drawn(seed, terms, torch.float32)
     value, magnitude = exact(left, right)
     rounded = recursive_sum(left.bfloat16().float(), right.bfloat16().float())
-    limit = bound(of(magnitude), terms, torch.float32, torch.float32, operands=torch.bfloat16)
+    limit = bound(of(magnitude), terms, torch.float32, torch.float32, operands=PRECISIONS[torch.bfloat16])
     assert abs(float(rounded) - value) <= float(limit)
 
 

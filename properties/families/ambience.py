@@ -18,9 +18,7 @@ def draws_no_random_numbers(trial: Trial) -> Verdict:
     layer, x, cotangent = trial.make_layer(), trial.make_input(), trial.make_cotangent()
     trial.set_seed(987_654_321)
     before = _generators(trial)
-    tokens = trial.embed(layer, x, "forward")
-    if tokens.requires_grad:
-        trial.differentiate(layer, x, tokens, cotangent)
+    trial.exercise(layer, x, cotangent)
     for (name, state), now in zip(before.items(), _generators(trial).values(), strict=True):
         if not torch.equal(state, now):
             return Failed(f"the random generator of {name} has moved", observed="another state", expected="as before")
@@ -38,20 +36,19 @@ def _generators(trial: Trial) -> dict[str, torch.Tensor]:
 def global_state_unchanged(trial: Trial) -> Verdict:
     """Forward and backward leave torch's global settings as they were.
 
-    Each is first given a value that it is unlikely to be set to. Catches layers that switch settings for themselves.
+    Judged twice: at the values that they have, and each at one that it is unlikely to be set to. Catches layers that
+    switch settings for themselves.
     """
     trial.tokens  # noqa: B018 - unusable where the plain forward pass is
-    layer, x, cotangent = trial.make_layer(), trial.make_input(), trial.make_cotangent()
     kept = {name: setting.read() for name, setting in SETTINGS.items()}
     try:
-        for setting in SETTINGS.values():
-            setting.write(setting.unlikely)
-        tokens = trial.embed(layer, x, "forward")
-        if tokens.requires_grad:
-            trial.differentiate(layer, x, tokens, cotangent)
-        for name, setting in SETTINGS.items():
-            if setting.read() != setting.unlikely:
-                return Failed(f"{name} is changed", observed=str(setting.read()), expected=str(setting.unlikely))
+        for given in (kept, {name: setting.unlikely for name, setting in SETTINGS.items()}):
+            for name, setting in SETTINGS.items():
+                setting.write(given[name])
+            trial.exercise(trial.make_layer(), trial.make_input(), trial.make_cotangent())
+            for name, setting in SETTINGS.items():
+                if setting.read() != given[name]:
+                    return Failed(f"{name} is changed", observed=str(setting.read()), expected=str(given[name]))
     finally:
         for name, value in kept.items():
             SETTINGS[name].write(value)

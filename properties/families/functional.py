@@ -95,23 +95,29 @@ def runs_on_meta(trial: Trial) -> Verdict:
 
 @checks("H6", on="drawn")
 def runs_under_autocast(trial: Trial) -> Verdict:
-    """Under autocast to bfloat16 a float32 layer gives its output to the precision of bfloat16.
+    """Under autocast to bfloat16 a layer gives its output to the precision of bfloat16, or to its own.
 
     Catches layers whose dtypes do not meet, and that compute in no more than the result of autocast needs.
     """
-    if trial.case.input.dtype != "float32":
-        return Inapplicable("the case is not float32")
     if trial.case.fill.name == "poison" and leaks_nan(torch.bfloat16, trial.device):
         return Inapplicable(nan_advice(torch.bfloat16, trial.device))
     trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     with blaming("forward under autocast"), torch.autocast(trial.device.type, dtype=torch.bfloat16):
         found: object = trial.layer(trial.make_input())
-    if not isinstance(found, Tensor) or found.dtype not in (torch.bfloat16, torch.float32):
-        kind = found.dtype if isinstance(found, Tensor) else type(found).__name__
-        return Failed("the output under autocast has another dtype", observed=str(kind), expected="bfloat16 or float32")
+    allowed = dict.fromkeys((torch.bfloat16, torch.float32, trial.case.torch_dtype))
+    if not isinstance(found, Tensor) or found.dtype not in allowed:
+        return Failed(
+            "the output under autocast has another dtype",
+            observed=str(found.dtype if isinstance(found, Tensor) else type(found).__name__),
+            expected=" or ".join(map(str, allowed)),
+        )
     expected = trial.expected_tokens
     bound = rounding.bound(
-        expected.magnitude, expected.terms, torch.bfloat16, accumulation=torch.bfloat16, operands=torch.bfloat16
+        expected.magnitude,
+        expected.terms,
+        torch.bfloat16,
+        accumulation=torch.bfloat16,
+        operands=rounding.PRECISIONS[torch.bfloat16],
     )
     what = "output values under autocast are further off than bfloat16 explains"
     return compare_all(what, found, Expectation(expected.values, bound), at_token)

@@ -1,10 +1,11 @@
 """The gradients of input, weight and bias: the adjoint of the linear map (C11, C9)."""
 
+import math
 from dataclasses import replace
 
 import torch
 
-from properties.case import Backward
+from properties.case import PARAMETERS_AND_INPUT, Backward, Fill
 from properties.comparison import PLACES, at_token, compare_all, compare_bounded, compare_exact
 from properties.fill import miss_probability
 from properties.property import checks
@@ -128,36 +129,84 @@ def second_derivative(trial: Trial) -> Verdict:
 
     The layer is bilinear. So the input gradient, contracted with the input, has the weight gradient as its derivative
     by the weight and the output without bias as its derivative by the cotangent; the weight gradient, contracted with
-    the weight, has the input gradient as its derivative by the input. Catches backward passes that cannot be
-    differentiated, and ones whose derivative is another.
+    the weight, has the input gradient as its derivative by the input; and the bias gradient, contracted with the bias,
+    has the bias as its derivative by the cotangent. Catches backward passes that cannot be differentiated, and ones
+    whose derivative is another.
     """
     trial.tokens  # noqa: B018 - unusable where the plain forward pass is
-    case = replace(trial.case, backward=Backward(("input", "weight"), trial.case.backward.cotangent))
-    every = Trial(case, trial.implementation, trial.device)
+    every = _wanting_every_gradient(trial)
     layer, x, cotangent = every.make_layer(), every.make_input(), every.make_cotangent().requires_grad_()
-    weight = layer.conv.weight
+    parameters = list(layer.conv.parameters())
     tokens = every.embed(layer, x, "forward")
     if not tokens.requires_grad:
         raise Unusable("the output requires no gradient (see runs_backward)")
     with blaming("the second backward pass"):
-        by_input, by_weight = torch.autograd.grad(tokens, [x, weight], cotangent, create_graph=True)
+        by_input, by_weight, *by_bias = torch.autograd.grad(tokens, [x, *parameters], cotangent, create_graph=True)
         along = every.values.x.to(every.device).nan_to_num()
-        again_weight, again_cotangent = torch.autograd.grad(by_input, [weight, cotangent], along, retain_graph=True)
-        (again_input,) = torch.autograd.grad(by_weight, [x], every.values.weight.to(every.device, copy=True))
+        again_weight, again_cotangent = torch.autograd.grad(
+            by_input, [parameters[0], cotangent], along, retain_graph=True
+        )
+        weight = every.values.weight.to(every.device, copy=True)
+        (again_input,) = torch.autograd.grad(by_weight, [x], weight, retain_graph=True)
     without_bias = every.expected_tokens
-    if every.values.bias is not None:
-        bias = every.values.bias.to(every.device).double()
-        without_bias = Expectation(without_bias.values - bias, without_bias.bound)
-    verdict: Verdict = Passed()
-    for name, found, expected, place in (
+    derivatives = [
         ("input gradient by the weight", again_weight, every.expected_gradient("weight"), PLACES["weight"]),
-        ("input gradient by the cotangent", again_cotangent, without_bias, at_token),
         ("weight gradient by the input", again_input, every.expected_gradient("input"), PLACES["input"]),
-    ):
+    ]
+    if every.values.bias is not None:
+        bias = every.values.bias.to(every.device)
+        without_bias = Expectation(without_bias.values - bias.double(), without_bias.bound)
+        with blaming("the second backward pass"):
+            (again_bias,) = torch.autograd.grad(by_bias, [cotangent], bias.clone())
+        exactly_bias = Expectation(bias.double().expand(tokens.shape), torch.zeros_like(without_bias.bound))
+        derivatives.append(("bias gradient by the cotangent", again_bias, exactly_bias, at_token))
+    derivatives.append(("input gradient by the cotangent", again_cotangent, without_bias, at_token))
+    verdict: Verdict = Passed()
+    for name, found, expected, place in derivatives:
         verdict = compare_all(f"values of the derivative of the {name} are wrong", found, expected, place)
         if isinstance(verdict, Failed):
             return verdict
     return verdict
+
+
+def _wanting_every_gradient(trial: Trial) -> Trial:
+    """The trial with a gradient for the input and for every parameter."""
+    wanted = PARAMETERS_AND_INPUT if trial.case.spec.bias else PARAMETERS_AND_INPUT[:2]
+    case = replace(trial.case, backward=replace(trial.case.backward, requires_grad=wanted))
+    return Trial(case, trial.implementation, trial.device)
+
+
+# Elements of input, weight and output together: gradgradcheck runs forward and backward twice for each.
+_MOST_ELEMENTS_TO_PERTURB = 200
+
+
+@checks("C11", on="drawn")
+def second_derivative_numerically(trial: Trial) -> Verdict:
+    """By torch's ``gradgradcheck``, the derivative of every gradient is its difference quotient.
+
+    Judged in float64, at small sizes and values, where a difference quotient of a bilinear map is accurate. Catches,
+    with nothing of ours in between, what ``second_derivative`` catches, and derivatives of the bias's gradient.
+    """
+    case = trial.case
+    if case.input.dtype != "float64":
+        return Inapplicable("the case is not float64")
+    if sum(map(math.prod, (case.input_shape, case.weight_shape, case.output_shape))) > _MOST_ELEMENTS_TO_PERTURB:
+        return Inapplicable("gradgradcheck would cost too much")
+    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
+    case = replace(case, fill=Fill("real", case.fill.seed), backward=Backward((), "random"))
+    every = _wanting_every_gradient(Trial(case, trial.implementation, trial.device))
+    layer, cotangent = every.make_layer(), every.make_cotangent().requires_grad_()
+    inputs = (every.make_input("contiguous"), *layer.conv.parameters())
+    with blaming("gradgradcheck"):
+        torch.autograd.gradgradcheck(
+            lambda x, *_: every.embed(layer, x, "forward"),
+            inputs,
+            cotangent,
+            check_undefined_grad=False,
+            # The order of summation may differ from run to run on a GPU.
+            nondet_tol=1e-10,
+        )
+    return Passed()
 
 
 def _first_wanted(trial: Trial) -> str:

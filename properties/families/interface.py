@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from properties.property import checks
 from properties.trial import Raised, Trial, Unusable, blaming
-from properties.verdict import Failed, Passed, Verdict
+from properties.verdict import Failed, Inapplicable, Passed, Verdict
 
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -163,4 +163,36 @@ def default_initialisation(trial: Trial) -> Verdict:
                     observed=f"{moment} of {name} * sqrt(K) is {float(value):.6g} over {sample.numel()} values",
                     expected=f"{expected:.6g}",
                 )
+    return Passed()
+
+
+# The documentation's examples, by data_dim: the arguments that they give, the input and the output.
+_EXAMPLES = {
+    1: ({"in_features": 64, "out_features": 128, "data_dim": 1, "patch_size": 4}, (2, 256, 64), (2, 64, 128)),
+    2: ({"in_features": 3, "out_features": 768, "data_dim": 2, "patch_size": 16}, (8, 224, 224, 3), (8, 14, 14, 768)),
+    3: ({"in_features": 1, "out_features": 256, "data_dim": 3, "patch_size": 8}, (2, 64, 64, 64, 1), (2, 8, 8, 8, 256)),
+}
+
+
+@checks("C17")
+def documented_examples(trial: Trial) -> Verdict:
+    """The documentation's example of the case's dimensionality runs as it stands there, defaults and all.
+
+    Judged on the landmarks of those examples. An input of zeros gives the bias. Catches other defaults, and limits on
+    size or channels that only sizes of real use exceed.
+    """
+    arguments, given, expected = _EXAMPLES[trial.case.spec.data_dim]
+    if vars(trial.case.spec) != {"stride": None, "bias": True, **arguments}:
+        return Inapplicable("the case is no example of the documentation")
+    trial.set_seed(trial.case.fill.seed)
+    with blaming(f"the documentation's example, {list(given)},"), torch.no_grad():
+        layer = trial.implementation(**arguments).to(trial.device)
+        tokens = layer(torch.zeros(given, device=trial.device))
+        right = tokens.shape == expected and torch.equal(tokens, layer.conv.bias.expand(expected))
+    if not right:
+        return Failed(
+            f"the documentation's example gives something else for zeros of shape {list(given)}",
+            observed=f"shape {list(tokens.shape)}" if tokens.shape != expected else "tokens that are not the bias",
+            expected=f"the bias in each of {list(expected)}",
+        )
     return Passed()

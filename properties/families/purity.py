@@ -133,9 +133,7 @@ def arguments_unchanged(trial: Trial) -> Verdict:
     if trial.case.spec.bias:
         watched["conv.bias"] = layer.conv.bias
     before = {name: (tensor.detach().clone(), tensor.requires_grad) for name, tensor in watched.items()}
-    tokens = trial.embed(layer, x, "forward")
-    if tokens.requires_grad:
-        trial.differentiate(layer, x, tokens, cotangent)
+    trial.exercise(layer, x, cotangent)
     for name, (values, requires_grad) in before.items():
         now = watched[name]
         if not torch.equal(now.nan_to_num(), values.nan_to_num()):

@@ -12,6 +12,11 @@ from properties.property import checks
 from properties.trial import Expectation, Raised, Trial, Unusable, blaming
 from properties.verdict import Failed, Inapplicable, Passed, Verdict
 
+try:  # what comes after Patchify in the models that it was made for
+    from nvsubquadratic.modules.position_encoding import PositionEmbeddingND
+except ImportError:
+    PositionEmbeddingND = None
+
 HUGE_BATCH = 65_537
 _MOST_ELEMENTS = 2**20
 
@@ -152,21 +157,25 @@ def nonfinite_reaches_its_tokens(trial: Trial) -> Verdict:
 def feeds_position_embedding(trial: Trial) -> Verdict:
     """The output plus a position embedding ``[*g, C_out]`` goes into a channels-last mixer as it is.
 
-    Catches tokens that come flattened or channels first.
+    Where nvsubquadratic is installed, its ``PositionEmbeddingND`` is added too. Catches tokens that come flattened or
+    channels first.
     """
     output = trial.forward_pass
     if isinstance(output, Raised):
         raise Unusable("forward raised (see runs_forward)")
-    shape = trial.case.output_shape
-    position = torch.ones(shape[1:], dtype=trial.case.torch_dtype, device=trial.device)
+    spec, shape = trial.case.spec, trial.case.output_shape
+    positions = {"a position embedding": torch.ones(shape[1:], dtype=trial.case.torch_dtype, device=trial.device)}
     mixer = torch.nn.Linear(shape[-1], 2, device=trial.device, dtype=trial.case.torch_dtype)
-    with blaming("adding a position embedding"):
-        embedded = output + position  # type: ignore[operator]
-        mixed = mixer(embedded)
-    if embedded.shape != shape or mixed.shape != (*shape[:-1], 2):
-        return Failed(
-            "a position embedding does not fit the output",
-            observed=str(list(embedded.shape)),
-            expected=str(list(shape)),
-        )
+    if PositionEmbeddingND is not None and spec.out_features % spec.data_dim == 0:
+        embedding = PositionEmbeddingND(spec.out_features, spec.data_dim, trial.case.grid).to(trial.device)
+        with blaming("nvsubquadratic's PositionEmbeddingND"):
+            positions["nvsubquadratic's PositionEmbeddingND"] = embedding(output).to(trial.case.torch_dtype)
+    for name, position in positions.items():
+        with blaming(f"adding {name}"):
+            embedded = output + position  # type: ignore[operator]
+            mixed = mixer(embedded)
+        if embedded.shape != shape or mixed.shape != (*shape[:-1], 2):
+            return Failed(
+                f"{name} does not fit the output", observed=str(list(embedded.shape)), expected=str(list(shape))
+            )
     return Passed()

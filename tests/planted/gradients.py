@@ -239,6 +239,26 @@ class OnceDifferentiable(Differentiated):
     function = _LinearMapOnce
 
 
+class BiasGradientDetached(Differentiated):
+    """The bias's gradient is right, but cannot be differentiated again."""
+
+    def gradients(
+        self, cotangent: Tensor, x: Tensor, weight: Tensor, needed: tuple[bool, ...]
+    ) -> tuple[Tensor | None, ...]:
+        of_input, of_weight, of_bias = super().gradients(cotangent, x, weight, needed)
+        return of_input, of_weight, None if of_bias is None else of_bias.detach()
+
+
+class SecondDerivativeOfBiasHalved(Differentiated):
+    """The bias's gradient is right, its derivative in the cotangent is half of what it should be."""
+
+    def gradients(
+        self, cotangent: Tensor, x: Tensor, weight: Tensor, needed: tuple[bool, ...]
+    ) -> tuple[Tensor | None, ...]:
+        of_input, of_weight, of_bias = super().gradients(cotangent, x, weight, needed)
+        return of_input, of_weight, None if of_bias is None else of_bias / 2 + of_bias.detach() / 2
+
+
 class SecondDerivativeZero(Differentiated):
     """The input's gradient does not depend on the weight for whoever differentiates it again."""
 

@@ -61,6 +61,21 @@ class DefaultStrideOne(Staged):
         super().__init__(in_features, out_features, data_dim, patch_size, 1 if stride is None else stride, bias)
 
 
+class DefaultStrideSixteen(Staged):
+    """The stride is sixteen by default, as in the first layer of a ViT-B/16."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        data_dim: int,
+        patch_size: int,
+        stride: int = 16,
+        bias: bool = True,
+    ) -> None:
+        super().__init__(in_features, out_features, data_dim, patch_size, stride, bias)
+
+
 class BiasOffByDefault(Staged):
     """There is no bias by default."""
 
