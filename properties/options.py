@@ -62,6 +62,12 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "default": [],
         "help": "a property that may fail, and why; it is an error if it passes (may be repeated)",
     },
+    "scope-margin": {
+        "type": int,
+        "metavar": "N",
+        "default": 0,
+        "help": "raise the largest patch size, stride and size of the small scope by N each (default: 0)",
+    },
     "regressions": {"type": Path, "metavar": "DIR", "help": "folder to write a record of every failure to"},
     "no-shrink": {"action": "store_true", "default": False, "help": "do not look for the smallest case of a failure"},
 }

@@ -37,6 +37,7 @@ class Plan:
     properties: tuple[Property, ...]
     only: tuple[str, ...]
     expected_failures: Mapping[str, str]
+    scope_margin: int = 0
 
     @property
     def shards(self) -> tuple[str, ...]:
@@ -63,7 +64,7 @@ class Plan:
         if shard == "landmarks":
             return landmarks(self.dtypes)
         if shard.startswith("small"):
-            found = list(small_scope.small_scope(int(shard[-2]), self.dtypes))
+            found = list(small_scope.small_scope(int(shard[-2]), self.dtypes, self.scope_margin))
         elif shard.startswith("compiled"):
             count = math.ceil(self.cases / CASES_FOR_A_COMPILATION)
             # Hypothesis draws the simplest case first, a single pixel: that one is not worth a compilation.
@@ -87,6 +88,7 @@ def make_plan(
     levels: Sequence[str] = ("contract",),
     only: Sequence[str] | None = None,
     expected_failures: Mapping[str, str] | None = None,
+    scope_margin: int = 0,
 ) -> Plan:
     """Check what was asked for; ``properties.verify`` says what each argument means.
 
@@ -96,6 +98,9 @@ def make_plan(
     found, name = resolve(implementation)
     if isinstance(cases, bool) or not isinstance(cases, int) or cases < 0:
         raise CannotRun(f"cases must be a number of cases, at least 0, got {cases!r}")
+    margins = range(small_scope.MOST_MARGIN + 1)
+    if isinstance(scope_margin, bool) or scope_margin not in margins:
+        raise CannotRun(f"scope_margin must be an integer from 0 to {margins[-1]}, got {scope_margin!r}")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
         raise CannotRun(f"seed must be an integer, at least 0, got {seed!r}")
     names = [prop.name for prop in PROPERTIES]
@@ -129,6 +134,7 @@ def make_plan(
         chosen,
         selectors,
         dict(expected_failures or {}),
+        scope_margin,
     )
 
 
@@ -151,6 +157,7 @@ def plan_from_options(option: Callable[[str], Any]) -> Plan:
         levels=("contract",) if level == "contract" else ("contract", "robust"),
         only=option("only"),
         expected_failures=dict(option("expected-failure")),
+        scope_margin=option("scope-margin"),
     )
 
 

@@ -34,6 +34,7 @@ def verify(
     fail_fast: bool = False,
     shrink: bool = True,
     regressions: str | Path | None = None,
+    scope_margin: int = 0,
 ) -> Report:
     """Verify an implementation of Patchify against the contract.
 
@@ -51,6 +52,7 @@ def verify(
         fail_fast: stop after the first case on which a property fails.
         shrink: look for the smallest case of every failure.
         regressions: folder to write a record of every failure to.
+        scope_margin: how much to raise each bound of the small scope, whose shapes are all checked.
 
     Returns:
         The report. ``report.passed`` is the verdict; ``report.raise_if_failed()`` raises with the evidence.
@@ -68,6 +70,7 @@ def verify(
         levels=levels,
         only=only,
         expected_failures=expected_failures,
+        scope_margin=scope_margin,
     )
     if seed is None:
         print(f"run seed {plan.seed}")

@@ -10,8 +10,9 @@ from itertools import product
 
 from properties.case import Backward, Case, CaseError, Fill, Input, Spec
 
-# By data_dim: the largest patch, stride and size.
-BOUNDS = {1: (8, 10, 32), 2: (4, 5, 12), 3: (3, 4, 8)}
+# By data_dim: the largest patch, stride and size; a run may ask for more, as long as the cases stay within their cost.
+MOST_MARGIN = 8
+_BOUNDS = {1: (8, 10, 32), 2: (4, 5, 12), 3: (3, 4, 8)}
 
 # What is judged on these trials; the rest would say nothing new on them.
 PROPERTIES = (
@@ -25,9 +26,15 @@ PROPERTIES = (
 )
 
 
-def small_scope(data_dim: int, dtypes: Sequence[str]) -> Iterator[Case]:
+def bounds(data_dim: int, margin: int) -> tuple[int, int, int]:
+    """The largest patch, stride and size of the small scope, each ``margin`` more than the least that is checked."""
+    patch_size, stride, size = _BOUNDS[data_dim]
+    return patch_size + margin, stride + margin, size + margin
+
+
+def small_scope(data_dim: int, dtypes: Sequence[str], margin: int = 0) -> Iterator[Case]:
     """Two cases for every spec and size up to the bounds, in the most precise of the dtypes."""
-    most_patch, most_stride, most_size = BOUNDS[data_dim]
+    most_patch, most_stride, most_size = bounds(data_dim, margin)
     dtype = next(name for name in ("float64", "float32", "float16", "bfloat16") if name in dtypes)
     for patch_size, stride in product(range(1, most_patch + 1), range(1, most_stride + 1)):
         for sizes in product(range(patch_size, most_size + 1), repeat=data_dim):

@@ -9,7 +9,7 @@ from rich.text import Text
 from properties.compilation import best_backend
 from properties.plan import Plan
 from properties.report import Report
-from properties.small_scope import BOUNDS
+from properties.small_scope import bounds
 
 
 def headline(plan: Plan) -> str:
@@ -99,7 +99,7 @@ def _print_statements(report: Report, console: Console) -> None:
     for result in report.results:
         if result.shard.startswith("small") and result.cases:
             data_dim = int(result.shard[-2])
-            patch, stride, size = BOUNDS[data_dim]
+            patch, stride, size = bounds(data_dim, report.plan.scope_margin)
             limits = f"patch_size <= {patch}, stride <= {stride}, sizes <= {size}"
             line = f"small scope, {data_dim}D: {result.shapes} shapes, all with {limits}"
         elif result.shard == "landmarks" and result.cases:

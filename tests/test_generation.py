@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +19,8 @@ from hypothesis import strategies as st
 from properties.case import PARAMETERS_AND_INPUT, Backward, Case, Fill, Spec
 from properties.coverage import CELLS, cells
 from properties.generation import cases, draw_cases, inputs, sizes, specs
+from properties.plan import make_plan
+from properties.small_scope import bounds, small_scope
 
 T = TypeVar("T")
 
@@ -185,3 +188,24 @@ def test_parts_shrink_too() -> None:
     assert (spec.in_features, spec.out_features, spec.patch_size, spec.stride) == (1, 1, 1, None)
     given_input = smallest(inputs(spec, ("bfloat16",)), lambda given: given.layout == "sliced")
     assert (given_input.batch, given_input.sizes, given_input.dtype) == (1, (1, 1, 1), "bfloat16")
+
+
+def test_tf32_is_drawn_on_cuda_only() -> None:
+    plan = make_plan(lambda: None, cases=300, seed=7)
+    on_cpu = [case for shard in plan.shards[1:7] for case in plan.cases_of(shard).values()]
+    on_cuda = [case for shard in plan.shards[1:7] for case in replace(plan, device="cuda").cases_of(shard).values()]
+    assert [replace(case, tf32=False) for case in on_cuda] == on_cpu
+    in_float32 = [case.tf32 for case in on_cuda if case.input.dtype == "float32" and case.fill.name != "address"]
+    assert in_float32.count(True) > 20 < in_float32.count(False)
+    assert not any(case.tf32 for case in on_cpu)
+
+
+@pytest.mark.parametrize("data_dim", [1, 2, 3])
+def test_small_scope_grows_by_its_margin(data_dim: int) -> None:
+    plain, wider = (list(small_scope(data_dim, ("float64",), margin)) for margin in (0, 1))
+    assert set(plain) < set(wider)
+    for margin, found in ((0, plain), (1, wider)):
+        most = bounds(data_dim, margin)
+        assert max(case.spec.patch_size for case in found) == most[0]
+        assert max(case.spec.step for case in found) == most[1]
+        assert max(size for case in found for size in case.input.sizes) == most[2]

@@ -14,7 +14,7 @@ from properties.families import PROPERTIES
 from properties.implementation import resolve
 
 NAMES = ", ".join(prop.name for prop in PROPERTIES)
-CLAUSES = ", ".join([f"C{n}" for n in range(1, 19) if n != 17] + [f"H{n}" for n in range(1, 9)])
+CLAUSES = ", ".join([f"C{n}" for n in range(1, 19)] + [f"H{n}" for n in range(1, 9)])
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,8 @@ CLAUSES = ", ".join([f"C{n}" for n in range(1, 19) if n != 17] + [f"H{n}" for n 
         ({"cases": -1}, "cases must be a number of cases, at least 0, got -1"),
         ({"cases": True}, "cases must be a number of cases, at least 0, got True"),
         ({"cases": 1.5}, "cases must be a number of cases, at least 0, got 1.5"),
+        ({"scope_margin": 9}, "scope_margin must be an integer from 0 to 8, got 9"),
+        ({"scope_margin": True}, "scope_margin must be an integer from 0 to 8, got True"),
         ({"seed": -1}, "seed must be an integer, at least 0, got -1"),
         ({"seed": "7"}, "seed must be an integer, at least 0, got '7'"),
         ({"budget": 0}, "budget must be a positive number of seconds, got 0"),
