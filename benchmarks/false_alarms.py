@@ -1,6 +1,6 @@
 """Correct layers that compute in unlike ways, each verified at level contract: how many checks, and any false alarm.
 
-    python -m benchmarks.false_alarms [--cases N] [--seed N] [LAYER ...]
+python -m benchmarks.false_alarms [--cases N] [--seed N] [LAYER ...]
 """
 
 import argparse

@@ -8,9 +8,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from oracles.agreement import OracleError
+from properties.clauses import print_clauses
 from properties.implementation import CannotRun
-from properties.options import add_options, duration
+from properties.options import add_options, duration, names, seeds
 from properties.plan import Plan, plan_from_options
+from properties.power import print_power
 from properties.report import Report
 from properties.run import run
 from properties.shard import AfterCase
@@ -21,27 +23,54 @@ _WIDTH_OF_A_FILE = 120
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 passed, 1 a property failed, 2 could not run."""
+    """Run the command and return its exit code: 0 passed, 1 a property failed or a bug was missed, 2 could not run."""
     parser = argparse.ArgumentParser(prog="patchify-verify", description="Verify an implementation of Patchify.")
     commands = parser.add_subparsers(dest="command", required=True)
     run_parser = commands.add_parser("run", help="verify a layer against the contract", description="Verify a layer.")
     add_options(run_parser.add_argument)
     run_parser.add_argument("--budget", type=duration, metavar="TIME", help="stop between cases after 90s, 10m, 2h")
     run_parser.add_argument("--fail-fast", action="store_true", help="stop after the first case that fails")
+    run_parser.set_defaults(carry_out=_run)
+    about = "print which properties check each clause, and which planted bugs they detect"
+    clauses_parser = commands.add_parser("clauses", help=about, description=about)
+    clauses_parser.set_defaults(carry_out=_clauses)
+    about = "count the cases that it takes to detect each planted bug"
+    power_parser = commands.add_parser("power", help=about, description=about)
+    power_parser.add_argument(
+        "--seeds", type=seeds, default=[1, 2, 3], metavar="N,N", help="run seeds (default: 1,2,3)"
+    )
+    power_parser.add_argument(
+        "--only", type=names, metavar="NAMES", help="planted bugs, such as forward.BiasAddedTwice"
+    )
+    power_parser.set_defaults(carry_out=_power)
     given = parser.parse_args(arguments)
     console = Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_A_FILE)
     try:
-        plan = plan_from_options(lambda name: getattr(given, name.replace("-", "_")))
-        console.print(headline(plan), soft_wrap=True, highlight=False)
-        report = _run(console, plan, given)
+        code: int = given.carry_out(console, given)
     except (CannotRun, OracleError) as error:
         print(f"patchify-verify: could not run: {error}", file=sys.stderr)
         return COULD_NOT_RUN
+    return code
+
+
+def _clauses(console: Console, given: argparse.Namespace) -> int:
+    print_clauses(console)
+    return PASSED
+
+
+def _power(console: Console, given: argparse.Namespace) -> int:
+    return PASSED if print_power(console, seeds=given.seeds, only=given.only) else FAILED
+
+
+def _run(console: Console, given: argparse.Namespace) -> int:
+    plan = plan_from_options(lambda name: getattr(given, name.replace("-", "_")))
+    console.print(headline(plan), soft_wrap=True, highlight=False)
+    report = _run_plan(console, plan, given)
     print_report(report, console)
     return PASSED if report.passed else FAILED
 
 
-def _run(console: Console, plan: Plan, given: argparse.Namespace) -> Report:
+def _run_plan(console: Console, plan: Plan, given: argparse.Namespace) -> Report:
     def carry_out(after_case: AfterCase) -> Report:
         return run(
             plan,

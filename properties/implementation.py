@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 # Whatever it returns is checked, not believed: hence Any.
@@ -31,11 +32,8 @@ def resolve(implementation: Implementation | str) -> tuple[Implementation, str]:
     module_name, colon, attribute = implementation.partition(":")
     if not (module_name and colon and attribute):
         raise CannotRun(f"implementation must be of the form 'package.module:Name', got {implementation!r}")
-    here = os.getcwd()
-    if here not in sys.path:
-        sys.path.append(here)
     try:
-        found: object = importlib.import_module(module_name)
+        found: object = import_module(module_name)
     # A module under test may raise anything while it is imported, SystemExit included.
     except (Exception, SystemExit) as error:
         raise CannotRun(f"cannot import implementation {implementation!r}: {type(error).__name__}: {error}") from error
@@ -46,6 +44,14 @@ def resolve(implementation: Implementation | str) -> tuple[Implementation, str]:
     if not callable(found):
         raise CannotRun(f"implementation {implementation!r} must be callable, got {type(found).__name__}")
     return found, implementation
+
+
+def import_module(name: str) -> ModuleType:
+    """Import a module by its dotted name; the current directory counts as a place to import from."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)
+    return importlib.import_module(name)
 
 
 def _name(implementation: Implementation) -> str:

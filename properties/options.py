@@ -31,6 +31,17 @@ def names(text: str) -> list[str]:
     return [name.strip() for name in text.split(",") if name.strip()]
 
 
+def seeds(text: str) -> list[int]:
+    """Run seeds from a list with commas between them."""
+    try:
+        found = [int(name) for name in names(text)]
+    except ValueError:
+        found = []
+    if not found or min(found) < 0:
+        raise argparse.ArgumentTypeError(f"expected run seeds such as 1,2,3, got {text!r}")
+    return found
+
+
 def expectation(text: str) -> tuple[str, str]:
     """A property and a reason from ``property=reason``."""
     name, equals, reason = text.partition("=")

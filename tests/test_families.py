@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from patchify import Patchify
 from properties import families
 from properties.case import PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
+from properties.clauses import CLAUSES
 from properties.families import PROPERTIES
 from properties.generation import cases, draw_cases
 from properties.landmarks import landmarks
@@ -22,7 +23,6 @@ from properties.small_scope import PROPERTIES as SMALL_SCOPE
 from properties.trial import Raised, Trial, Unusable
 from properties.verdict import Failed, Inapplicable, Passed, Verdict
 
-CLAUSES = [*(f"C{n}" for n in range(1, 19)), *(f"H{n}" for n in range(1, 9))]
 BY_NAME = {prop.name: prop for prop in PROPERTIES}
 QUICK = tuple(prop for prop in PROPERTIES if prop.on != "compiled")
 

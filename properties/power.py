@@ -1,0 +1,112 @@
+"""How sharp the properties are: what detects each planted bug, and after how many cases."""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from properties.case import Case
+from properties.implementation import CannotRun, import_module
+from properties.plan import Plan, make_plan
+from properties.shard import ShardResult, run_case
+
+_PLANTED = "tests.planted"
+
+
+@dataclass(frozen=True)
+class Detection:
+    """Where a run first met a planted bug: how many cases it took, and which properties failed on the last of them."""
+
+    cases: int
+    properties: tuple[str, ...]
+
+
+def planted_bugs() -> tuple[Any, ...]:
+    """The deliberately wrong layers of a clone's ``tests/planted``; none where the current directory is no clone."""
+    try:
+        found: tuple[Any, ...] = import_module(_PLANTED).PLANTED
+    except (ImportError, AttributeError):
+        return ()
+    return found
+
+
+def detect(implementation: Any, seed: int) -> Detection | None:
+    """Run the default run's cases, both levels, one by one until a property fails; None where none does."""
+    plan = make_plan(implementation, seed=seed, levels=("contract", "robust"))
+    for count, (shard, case) in enumerate(_cases(plan), start=1):
+        failed = run_case(plan, plan.properties_of(shard), case, ShardResult(shard), {})
+        if failed:
+            return Detection(count, tuple(failed))
+    return None
+
+
+def _cases(plan: Plan) -> Iterator[tuple[str, Case]]:
+    """The cases of a run, drawn ones first: of those that are compiled one of each kind after each drawn shard."""
+    drawn = [shard for shard in plan.shards if shard.startswith("random")]
+    compiled = [shard for shard in plan.shards if shard.startswith("compiled")]
+    turns = zip(*(plan.cases_of(shard).values() for shard in compiled), strict=True)
+    for shard, turn in zip_longest(drawn, turns):
+        for case in plan.cases_of(shard).values() if shard else ():
+            yield shard, case
+        yield from zip(compiled, turn or (), strict=True)
+    for shard in plan.shards:
+        if shard not in (*drawn, *compiled):
+            for case in plan.cases_of(shard).values():
+                yield shard, case
+
+
+def print_power(console: Console, *, seeds: Sequence[int], only: Sequence[str] | None = None) -> bool:
+    """Print how every planted bug is detected, and return whether all are, with every seed.
+
+    Args:
+        console: where to print.
+        seeds: the run seeds to detect each with.
+        only: names of planted bugs; None means all.
+
+    Raises:
+        CannotRun: where there are no planted bugs, or none of a given name.
+    """
+    planted = planted_bugs()
+    if not planted:
+        raise CannotRun("the planted bugs are in tests/planted of a clone of the project; run this there")
+    unknown = set(only or ()) - {bug.name for bug in planted}
+    if unknown:
+        raise CannotRun(f"only names {', '.join(sorted(unknown))}, which is no planted bug, such as {planted[0].name}")
+    chosen = [bug for bug in planted if only is None or bug.name in only]
+    table = Table("planted bug", "detected by", box=None, pad_edge=False, header_style="bold")
+    for heading in ("median", "worst"):
+        table.add_column(heading, justify="right")
+    counts: list[int] = []
+    missed = []
+    for bug in chosen:
+        detections = [detect(bug.layer, seed) for seed in seeds]
+        found = [detection for detection in detections if detection]
+        names = dict.fromkeys(name for detection in found for name in detection.properties)
+        cases = [detection.cases for detection in found]
+        counts += cases
+        if len(found) < len(seeds):
+            missed.append(bug.name)
+        table.add_row(
+            bug.name,
+            ", ".join(names) or "NOTHING",
+            f"{statistics.median(cases):g}" if cases else "",
+            str(max(cases)) if len(cases) == len(seeds) else "missed",
+        )
+        console.print(Text(f"{bug.name}: {len(found)} of {len(seeds)}"), style="dim")
+    console.print(table)
+    for name in missed:
+        console.print(Text(f"not detected with every seed: {name}"))
+    cases_to_detection = f"median {statistics.median(counts):g}, worst {max(counts)}" if counts else "none"
+    console.print(
+        Text(
+            f"{len(chosen) - len(missed)} of {len(chosen)} planted bugs detected with each of the seeds "
+            f"{', '.join(map(str, seeds))}; cases to detection: {cases_to_detection}"
+        ),
+        soft_wrap=True,
+    )
+    return not missed
