@@ -115,11 +115,12 @@ def _tiny(case: Case) -> Iterator[Case]:
     """All shapes of a few elements, with the other features of a case."""
     spec = case.spec
     for data_dim in range(1, spec.data_dim + 1):
-        numbers = product((1, 2, 3), (None, 1, 2, 3), (1, 2), (1, 2), product((1, 2), repeat=data_dim), (0, 1))
-        for patch_size, stride, in_features, out_features, windows, rest in numbers:
+        grids, remainders = product((1, 2), repeat=data_dim), product((0, 1), repeat=data_dim)
+        numbers = product((1, 2, 3), (None, 1, 2, 3), (1, 2), (1, 2), grids, remainders)
+        for patch_size, stride, in_features, out_features, windows, rests in numbers:
             tiny = Spec(in_features, out_features, data_dim, patch_size, stride, spec.bias)
-            if rest < tiny.step:
-                yield from _reshaped(case, tiny, windows, (rest,) * data_dim)
+            if max(rests) < tiny.step:
+                yield from _reshaped(case, tiny, windows, rests)
 
 
 def _reshaped(case: Case, spec: Spec, windows: tuple[int, ...], rests: tuple[int, ...]) -> Iterator[Case]:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from oracles.rounding import PRECISIONS, bound
+from oracles.rounding import PRECISIONS, TF32, bound
 
 DTYPES = list(PRECISIONS)
 
@@ -86,6 +86,19 @@ def test_operands_widen_it() -> None:
     rounded = float(bound(of(1.0), 4, torch.float32, torch.float32, operands=PRECISIONS[torch.bfloat16]))
     # Two factors, each off by u = 2**-8 at most: (1 + u)**2 - 1.
     assert rounded - plain == pytest.approx(2 * 2.0**-8 + 2.0**-16, rel=1e-5)
+
+
+def test_rounded_operands_and_rounded_sums_multiply() -> None:
+    # 128 terms in bfloat16, u = 2**-8: the sum is off by up to a half, and each of the two factors by up to u.
+    u = 2.0**-8
+    found = float(bound(of(1.0), 128, torch.bfloat16, torch.bfloat16, operands=PRECISIONS[torch.bfloat16]))
+    assert found == pytest.approx((1 + 0.5) * (1 + u) ** 2 - 1, rel=1e-6)
+
+
+def test_tf32_cuts_operands_to_eleven_bits() -> None:
+    # What is cut off 1 + 2**-10 + 2**-11 to leave 11 significant bits is nearly 2**-10 of it.
+    assert TF32.unit_roundoff == 2.0**-10
+    assert float(bound(of(1.0), 1, torch.float32, torch.float32, operands=TF32)) > 2 * 2.0**-10
 
 
 def drawn(seed: int, terms: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -48,7 +48,7 @@ FAILS: dict[str, tuple[Predicate, Case]] = {
     ),
     "unequal sizes": (
         lambda case: case.spec.data_dim == 2 and case.input.sizes[0] < case.input.sizes[1],
-        replace(SMALLEST, spec=Spec(data_dim=2), input=Input(1, (1, 2))),
+        replace(SMALLEST, spec=Spec(data_dim=2, stride=2), input=Input(1, (1, 2))),
     ),
     "a volume": (
         lambda case: case.spec.data_dim == 3,
