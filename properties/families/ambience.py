@@ -1,10 +1,14 @@
 """The layer leaves the world around it as it is (H4)."""
 
+import gc
+import weakref
+from contextlib import suppress
+
 import torch
 
 from properties.property import checks
 from properties.settings import SETTINGS
-from properties.trial import Trial
+from properties.trial import Raised, Trial
 from properties.verdict import Failed, Passed, Verdict
 
 
@@ -52,4 +56,27 @@ def global_state_unchanged(trial: Trial) -> Verdict:
     finally:
         for name, value in kept.items():
             SETTINGS[name].write(value)
+    return Passed()
+
+
+@checks("H4", on="drawn")
+def keeps_nothing(trial: Trial) -> Verdict:
+    """Once the layer, its input and its output are let go, the memory of input and output is free.
+
+    Catches inputs and outputs in caches that outlive the layer: a long run would die of them.
+    """
+    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
+    layer, x = trial.make_layer(), trial.make_input()
+    tokens = trial.embed(layer, x, "forward")
+    if tokens.requires_grad:
+        with suppress(Raised):
+            trial.differentiate(layer, x, tokens, trial.make_cotangent())
+    # A storage's Python object lives as long as its memory, whatever views of it there are.
+    watched = {name: weakref.ref(tensor.untyped_storage()) for name, tensor in (("input", x), ("output", tokens))}
+    del layer, x, tokens
+    if any(storage() is not None for storage in watched.values()):
+        gc.collect()
+    for name, storage in watched.items():
+        if storage() is not None:
+            return Failed(f"the memory of the {name} outlives the layer", observed="still held", expected="free")
     return Passed()

@@ -191,6 +191,8 @@ PLANTED: tuple[Planted, ...] = (
     Planted(state.StrideLostInCopy, "survives_copying", level="robust"),
     Planted(state.LambdaHeld, "survives_copying", level="robust"),
     Planted(state.DtypeOfFirstForwardKept, "survives_conversion", level="robust"),
+    Planted(ambience.InputsKept, "keeps_nothing", "robust"),
+    Planted(ambience.OutputsKept, "keeps_nothing", "robust"),
     Planted(ambience.RandomNumberDrawn, "draws_no_random_numbers", level="robust"),
     Planted(ambience.GeneratorSeeded, "draws_no_random_numbers", level="robust"),
     Planted(ambience.DefaultDtypeChanged, "global_state_unchanged", level="robust"),

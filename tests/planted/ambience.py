@@ -1,5 +1,7 @@
 """Defects that the output does not show: what forward does to the rest of torch (H4)."""
 
+from collections import deque
+
 import torch
 from torch import Tensor
 
@@ -65,3 +67,24 @@ class MatmulPrecisionLowered(_Meddling):
 
     def meddle(self) -> None:
         torch.set_float32_matmul_precision("medium")
+
+
+_KEPT: deque[Tensor] = deque(maxlen=2)
+
+
+class InputsKept(Staged):
+    """Inputs go into a list that outlives the layer."""
+
+    def finished(self, tokens: Tensor, x: Tensor) -> Tensor:
+        if not torch.compiler.is_dynamo_compiling():
+            _KEPT.append(x.detach())
+        return tokens
+
+
+class OutputsKept(Staged):
+    """Outputs, and the graphs behind them, go into a list that outlives the layer."""
+
+    def finished(self, tokens: Tensor, x: Tensor) -> Tensor:
+        if not torch.compiler.is_dynamo_compiling():
+            _KEPT.append(tokens)
+        return tokens
