@@ -161,11 +161,11 @@ def test_expected_failure_that_does_not_come_fails_the_run(pytester: pytest.Pyte
 
 
 def test_property_that_ran_no_check_fails_the_run(pytester: pytest.Pytester) -> None:
-    arguments = ("--patchify-cases", "1", "--patchify-seed", "7", "--patchify-only", "runs_under_autocast")
-    result = run(pytester, *arguments, "--patchify-dtypes", "float64")
+    arguments = ("--patchify-cases", "1", "--patchify-seed", "7", "--patchify-only", "second_derivative_numerically")
+    result = run(pytester, *arguments, "--patchify-dtypes", "float32")
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    assert table(result)[-2] == "runs_under_autocast ran no check: the case is not float32 (1)"
+    assert table(result)[-2] == "second_derivative_numerically ran no check: the case is not float64 (1)"
     assert table(result)[-1].startswith("FAILED: patchify:Patchify: 0 of 1 properties held in 0 checks on 1 cases ")
 
 
