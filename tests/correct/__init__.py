@@ -160,19 +160,20 @@ class CompiledInside(Patchify):
 class LiftedToVolume(Patchify):
     """Sequences and images become volumes of size one along the axes they lack.
 
-    Not while compiled: Inductor cannot take most convolutions of volumes at a second size.
+    Not while compiled: Inductor cannot take most convolutions of volumes at a second size. Contiguous either way: of
+    a sequence that is a view, a compiled convolution has other strides than an eager one.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)
         if torch.compiler.is_compiling():
-            return convolve(x, self.conv.weight, self.conv.bias, self.stride)
+            return convolve(x, self.conv.weight, self.conv.bias, self.stride).contiguous()
         missing = [1] * (3 - self.data_dim)
         volume = x.movedim(-1, 1).contiguous().reshape(x.shape[0], x.shape[-1], *missing, *x.shape[1:-1])
         weight = self.conv.weight.reshape(*self.conv.weight.shape[:2], *missing, *self.conv.weight.shape[2:])
         strides = (*missing, *[self.stride] * self.data_dim)
         tokens = functional.conv3d(volume, weight, self.conv.bias, strides)
-        return tokens.reshape(*tokens.shape[:2], *tokens.shape[5 - self.data_dim :]).movedim(1, -1)
+        return tokens.reshape(*tokens.shape[:2], *tokens.shape[5 - self.data_dim :]).movedim(1, -1).contiguous()
 
 
 class WindowsOfBlocks(Patchify):
