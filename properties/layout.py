@@ -5,6 +5,9 @@ import math
 import torch
 from torch import Tensor
 
+# How a weight is stored channels last, by data_dim; torch has no such format for a sequence.
+CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+
 
 def lay_out(values: Tensor, layout: str) -> Tensor:
     """A new tensor of the given layout, with the given values; it shares no memory with them.

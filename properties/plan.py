@@ -98,9 +98,9 @@ def make_plan(
     found, name = resolve(implementation)
     if isinstance(cases, bool) or not isinstance(cases, int) or cases < 0:
         raise CannotRun(f"cases must be a number of cases, at least 0, got {cases!r}")
-    margins = range(small_scope.MOST_MARGIN + 1)
-    if isinstance(scope_margin, bool) or scope_margin not in margins:
-        raise CannotRun(f"scope_margin must be an integer from 0 to {margins[-1]}, got {scope_margin!r}")
+    most = small_scope.MOST_MARGIN
+    if isinstance(scope_margin, bool) or not isinstance(scope_margin, int) or not 0 <= scope_margin <= most:
+        raise CannotRun(f"scope_margin must be an integer from 0 to {most}, got {scope_margin!r}")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
         raise CannotRun(f"seed must be an integer, at least 0, got {seed!r}")
     names = [prop.name for prop in PROPERTIES]

@@ -7,9 +7,9 @@ import torch
 from torch.nn import functional
 
 from properties.case import Case
+from properties.layout import CHANNELS_LAST
 
 _CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
-_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
 # Elements after the input that are made NaN: more than any register holds.
 _MARGIN = 256
 
@@ -37,8 +37,7 @@ def leaks_nan(dtype: torch.dtype, device: torch.device) -> bool:
 
 def nan_advice(dtype: torch.dtype, device: torch.device) -> str:
     """Why NaN is not judged."""
-    name = str(dtype).removeprefix("torch.")
-    return f"torch's own {name} convolution on {device} lets NaN into windows that do not cover it"
+    return f"{_convolution(dtype, device)} lets NaN into windows that do not cover it"
 
 
 @lru_cache(maxsize=64)
@@ -51,7 +50,7 @@ def reads_past_input(case: Case, device: torch.device) -> bool:
     spec, dtype = case.spec, case.torch_dtype
     weight = torch.ones(case.weight_shape, dtype=dtype, device=device)
     if case.weight_layout == "channels_last":
-        weight = weight.to(memory_format=_CHANNELS_LAST[spec.data_dim])
+        weight = weight.to(memory_format=CHANNELS_LAST[spec.data_dim])
     elements = prod(case.input_shape)
     channels_first = (case.input.batch, spec.in_features, *case.input.sizes)
     for channels_last_input in (False, True):
@@ -68,5 +67,8 @@ def reads_past_input(case: Case, device: torch.device) -> bool:
 
 def past_input_advice(dtype: torch.dtype, device: torch.device) -> str:
     """Why a NaN is not judged where torch itself reads past the input."""
-    name = str(dtype).removeprefix("torch.")
-    return f"torch's own {name} convolution on {device} reads memory past an input of this shape, and NaN was there"
+    return f"{_convolution(dtype, device)} reads memory past an input of this shape, and NaN was there"
+
+
+def _convolution(dtype: torch.dtype, device: torch.device) -> str:
+    return f"torch's own {str(dtype).removeprefix('torch.')} convolution on {device}"

@@ -30,7 +30,10 @@ def planted_bugs() -> tuple[Any, ...]:
     """The deliberately wrong layers of a clone's ``tests/planted``; none where the current directory is no clone."""
     try:
         found: tuple[Any, ...] = import_module(_PLANTED).PLANTED
-    except (ImportError, AttributeError):
+    except ModuleNotFoundError as missing:
+        # Planted bugs that are there but cannot be imported are an error, not an absence.
+        if missing.name not in (_PLANTED, _PLANTED.partition(".")[0]):
+            raise
         return ()
     return found
 

@@ -18,9 +18,7 @@ from oracles import adjoint, rounding, unfold
 from properties.case import Case
 from properties.fill import Values, values
 from properties.implementation import Implementation
-from properties.layout import lay_out
-
-_CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+from properties.layout import CHANNELS_LAST, lay_out
 
 
 class Raised(Exception):  # noqa: N818 - "the implementation raised"
@@ -93,7 +91,7 @@ class Trial:
         with blaming("setting conv.weight and conv.bias"):
             layer = layer.to(self.device, self.case.torch_dtype)
             if self.case.weight_layout == "channels_last":
-                layer = layer.to(memory_format=_CHANNELS_LAST[self.case.spec.data_dim])
+                layer = layer.to(memory_format=CHANNELS_LAST[self.case.spec.data_dim])
         self.set_parameters(layer)
         return layer
 
@@ -221,10 +219,10 @@ class Trial:
             found = torch.autograd.grad(tokens, tensors, cotangent, allow_unused=True)
         return dict(zip(wanted, found, strict=True))
 
-    def exercise(self, layer: Any, x: Tensor, cotangent: Tensor) -> None:
-        """Run forward and, where there is something to differentiate, backward, for what that does besides.
+    def exercise(self, layer: Any, x: Tensor, cotangent: Tensor) -> Tensor:
+        """Run forward and, where there is something to differentiate, backward, and return the output.
 
-        A backward pass that raises is left to ``runs_backward``.
+        For what that does besides. A backward pass that raises is left to ``runs_backward``.
 
         Raises:
             Raised: where forward does.
@@ -233,6 +231,7 @@ class Trial:
         if tokens.requires_grad:
             with suppress(Raised):
                 self.differentiate(layer, x, tokens, cotangent)
+        return tokens
 
     # The same, for properties that can say nothing where it is missing.
 

@@ -2,8 +2,10 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from properties.case import PARAMETERS_AND_INPUT, Backward, Fill
 from properties.comparison import PLACES, at_token, compare_all, compare_bounded, compare_exact
@@ -136,7 +138,7 @@ def second_derivative(trial: Trial) -> Verdict:
     trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     every = _wanting_every_gradient(trial)
     layer, x, cotangent = every.make_layer(), every.make_input(), every.make_cotangent().requires_grad_()
-    parameters = list(layer.conv.parameters())
+    parameters = _parameters(every, layer)
     tokens = every.embed(layer, x, "forward")
     if not tokens.requires_grad:
         raise Unusable("the output requires no gradient (see runs_backward)")
@@ -176,6 +178,11 @@ def _wanting_every_gradient(trial: Trial) -> Trial:
     return Trial(case, trial.implementation, trial.device)
 
 
+def _parameters(trial: Trial, layer: Any) -> list[Tensor]:
+    """The weight and, where there is one, the bias."""
+    return [getattr(layer.conv, name) for name in trial.case.backward.requires_grad if name != "input"]
+
+
 # Elements of input, weight and output together: gradgradcheck runs forward and backward twice for each.
 _MOST_ELEMENTS_TO_PERTURB = 200
 
@@ -196,7 +203,7 @@ def second_derivative_numerically(trial: Trial) -> Verdict:
     case = replace(case, fill=Fill("real", case.fill.seed), backward=Backward((), "random"))
     every = _wanting_every_gradient(Trial(case, trial.implementation, trial.device))
     layer, cotangent = every.make_layer(), every.make_cotangent().requires_grad_()
-    inputs = (every.make_input("contiguous"), *layer.conv.parameters())
+    inputs = (every.make_input("contiguous"), *_parameters(every, layer))
     with blaming("gradgradcheck"):
         torch.autograd.gradgradcheck(
             lambda x, *_: every.embed(layer, x, "forward"),
