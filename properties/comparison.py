@@ -1,34 +1,31 @@
 """Compares a result with its expectation, element by element, and says where it is worst."""
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from properties.trial import Expectation
-from properties.verdict import Failed, Inapplicable, Passed, Verdict
-
-Place = Callable[[tuple[int, ...]], str]
+from properties.verdict import Failed, Inapplicable, Passed, Place, Verdict
 
 
-def compare_exact(what: str, found: Tensor, expected: Expectation, place: Place) -> Verdict:
+def compare_exact(what: str, found: Tensor, expected: Expectation, tensor: str) -> Verdict:
     """Compare bitwise wherever no correct evaluation rounds: where the bound is zero."""
-    return _compare(what, found, expected, expected.bound == 0, "no value of this case is exact", place)
+    return _compare(what, found, expected, expected.bound == 0, "no value of this case is exact", tensor)
 
 
-def compare_bounded(what: str, found: Tensor, expected: Expectation, place: Place) -> Verdict:
+def compare_bounded(what: str, found: Tensor, expected: Expectation, tensor: str) -> Verdict:
     """Compare within the bound wherever a correct evaluation may round."""
     judged = (expected.bound > 0) & expected.bound.isfinite()
-    return _compare(what, found, expected, judged, "all values of this case are exact", place)
+    return _compare(what, found, expected, judged, "all values of this case are exact", tensor)
 
 
-def compare_all(what: str, found: Tensor, expected: Expectation, place: Place) -> Verdict:
+def compare_all(what: str, found: Tensor, expected: Expectation, tensor: str) -> Verdict:
     """Compare every value, bitwise or within its bound."""
-    return _compare(what, found, expected, expected.bound.isfinite(), "every value of this case may overflow", place)
+    return _compare(what, found, expected, expected.bound.isfinite(), "every value of this case may overflow", tensor)
 
 
-def _compare(what: str, found: Tensor, expected: Expectation, judged: Tensor, otherwise: str, place: Place) -> Verdict:
+def _compare(what: str, found: Tensor, expected: Expectation, judged: Tensor, otherwise: str, tensor: str) -> Verdict:
     if not bool(judged.any()):
         return Inapplicable(otherwise)
     values = found.detach().double()
@@ -43,36 +40,8 @@ def _compare(what: str, found: Tensor, expected: Expectation, judged: Tensor, ot
     bound = float(expected.bound[at])
     return Failed(
         what=f"{int((~right).sum())} of {right.numel()} {what}",
-        where=place(at),
+        where=Place(tensor, at),
         observed=f"{float(values[at]):.17g}",
         expected=f"{float(expected.values[at]):.17g}",
         bound="0: integers compare bitwise" if bound == 0 else f"{bound:.3g}",
     )
-
-
-def at_token(index: tuple[int, ...]) -> str:
-    """Name an element of the output."""
-    return f"sample {index[0]}, token {_tuple(index[1:-1])}, channel {index[-1]}"
-
-
-def at_pixel(index: tuple[int, ...]) -> str:
-    """Name an element of the input."""
-    return f"sample {index[0]}, pixel {_tuple(index[1:-1])}, channel {index[-1]}"
-
-
-def at_tap(index: tuple[int, ...]) -> str:
-    """Name an element of the weight."""
-    return f"output channel {index[0]}, input channel {index[1]}, tap {_tuple(index[2:])}"
-
-
-def at_channel(index: tuple[int, ...]) -> str:
-    """Name an element of the bias."""
-    return f"channel {index[0]}"
-
-
-# How to name an element of each gradient.
-PLACES: dict[str, Place] = {"input": at_pixel, "weight": at_tap, "bias": at_channel}
-
-
-def _tuple(index: tuple[int, ...]) -> str:
-    return f"({', '.join(map(str, index))})"

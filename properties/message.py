@@ -12,7 +12,7 @@ from properties.verdict import Failed
 def failure_message(plan: Plan, prop: Property, case: Case, verdict: Failed) -> str:
     """Several lines, the verdict first."""
     rows = {
-        "where": verdict.where,
+        "where": str(verdict.where),
         "observed": verdict.observed,
         "expected": verdict.expected,
         "bound": verdict.bound,

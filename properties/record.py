@@ -37,7 +37,7 @@ def write_record(folder: Path, plan: Plan, prop: Property, case: Case, verdict: 
         "generator": generator.VERSION,
         "verdict": {
             "what": verdict.what,
-            "where": verdict.where,
+            "where": str(verdict.where),
             "observed": verdict.observed,
             "expected": verdict.expected,
             "bound": verdict.bound,

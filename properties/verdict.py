@@ -1,6 +1,32 @@
 """What a property says of a trial: passed, failed or inapplicable."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Place:
+    """One element of the ``output``, or of the ``input``, ``weight`` or ``bias`` or its gradient."""
+
+    tensor: str
+    index: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """The element in words."""
+        first, *middle = self.index
+        match self.tensor:
+            case "output":
+                return f"sample {first}, token {_tuple(middle[:-1])}, channel {middle[-1]}"
+            case "input":
+                return f"sample {first}, pixel {_tuple(middle[:-1])}, channel {middle[-1]}"
+            case "weight":
+                return f"output channel {first}, input channel {middle[0]}, tap {_tuple(middle[1:])}"
+            case _:
+                return f"channel {first}"
+
+
+def _tuple(index: Sequence[int]) -> str:
+    return f"({', '.join(map(str, index))})"
 
 
 @dataclass(frozen=True)
@@ -20,7 +46,7 @@ class Failed:
     """The property does not hold: what is wrong in a sentence, then where, and the two values that differ."""
 
     what: str
-    where: str = ""
+    where: Place | str = ""
     observed: str = ""
     expected: str = ""
     bound: str = ""

@@ -13,12 +13,12 @@ from torch import Tensor
 from patchify import Patchify
 from properties import verify
 from properties.case import Case, Fill, Input, Spec
-from properties.comparison import at_channel, at_pixel, at_tap, at_token, compare_all, compare_bounded, compare_exact
+from properties.comparison import compare_all, compare_bounded, compare_exact
 from properties.message import replay_command
 from properties.plan import make_plan
 from properties.run import explain
 from properties.trial import Expectation, Raised
-from properties.verdict import Failed, Inapplicable, Passed
+from properties.verdict import Failed, Inapplicable, Passed, Place
 
 
 class BiasTwice(Patchify):
@@ -183,10 +183,10 @@ def test_exceptions_are_told_in_one_line(error: BaseException, expected: str) ->
 
 
 def test_places() -> None:
-    assert at_token((1, 2, 3, 4)) == "sample 1, token (2, 3), channel 4"
-    assert at_pixel((1, 2, 4)) == "sample 1, pixel (2), channel 4"
-    assert at_tap((1, 2, 3, 4, 5)) == "output channel 1, input channel 2, tap (3, 4, 5)"
-    assert at_channel((7,)) == "channel 7"
+    assert str(Place("output", (1, 2, 3, 4))) == "sample 1, token (2, 3), channel 4"
+    assert str(Place("input", (1, 2, 4))) == "sample 1, pixel (2), channel 4"
+    assert str(Place("weight", (1, 2, 3, 4, 5))) == "output channel 1, input channel 2, tap (3, 4, 5)"
+    assert str(Place("bias", (7,))) == "channel 7"
 
 
 def expectation(bound: list[float]) -> Expectation:
@@ -199,34 +199,34 @@ def found(*values: float) -> Tensor:
 
 def test_worst_value_is_told() -> None:
     bounds = expectation([0, 1, 1, 0])
-    failed = compare_all("values are wrong", found(1, 3.5, 6, 4), bounds, at_token)
-    assert failed == Failed("2 of 4 values are wrong", "sample 0, token (2), channel 0", "6", "3", "1")
+    failed = compare_all("values are wrong", found(1, 3.5, 6, 4), bounds, "output")
+    assert failed == Failed("2 of 4 values are wrong", Place("output", (0, 2, 0)), "6", "3", "1")
     # An error where none is allowed is worse than any multiple of a bound. NaN is as bad, and the first is told.
-    failed = compare_all("values are wrong", found(1, 9, 6, 4.5), bounds, at_token)
+    failed = compare_all("values are wrong", found(1, 9, 6, 4.5), bounds, "output")
     assert failed == Failed(
-        "3 of 4 values are wrong", "sample 0, token (3), channel 0", "4.5", "4", "0: integers compare bitwise"
+        "3 of 4 values are wrong", Place("output", (0, 3, 0)), "4.5", "4", "0: integers compare bitwise"
     )
-    failed = compare_all("values are wrong", found(1, math.nan, 6, 4.5), bounds, at_token)
-    assert failed == Failed("3 of 4 values are wrong", "sample 0, token (1), channel 0", "nan", "2", "1")
+    failed = compare_all("values are wrong", found(1, math.nan, 6, 4.5), bounds, "output")
+    assert failed == Failed("3 of 4 values are wrong", Place("output", (0, 1, 0)), "nan", "2", "1")
 
 
 def test_slack_is_the_largest_error_over_its_bound() -> None:
     bounds = expectation([0, 1, 2, 0])
-    assert compare_all("values", found(1, 2.25, 4, 4), bounds, at_token) == Passed(slack=0.5)
-    assert compare_all("values", found(1, 2, 3, 4), expectation([0, 0, 0, 0]), at_token) == Passed(slack=None)
+    assert compare_all("values", found(1, 2.25, 4, 4), bounds, "output") == Passed(slack=0.5)
+    assert compare_all("values", found(1, 2, 3, 4), expectation([0, 0, 0, 0]), "output") == Passed(slack=None)
 
 
 def test_each_comparison_judges_its_own_values() -> None:
     bounds = expectation([0, 1, math.inf, 0])
     wrong_where_exact, wrong_where_bounded = found(2, 2, 3, 4), found(1, 9, 3, 4)
-    assert isinstance(compare_exact("values", wrong_where_exact, bounds, at_token), Failed)
-    assert compare_bounded("values", wrong_where_exact, bounds, at_token) == Passed(slack=0.0)
-    assert compare_exact("values", wrong_where_bounded, bounds, at_token) == Passed()
-    assert isinstance(compare_bounded("values", wrong_where_bounded, bounds, at_token), Failed)
+    assert isinstance(compare_exact("values", wrong_where_exact, bounds, "output"), Failed)
+    assert compare_bounded("values", wrong_where_exact, bounds, "output") == Passed(slack=0.0)
+    assert compare_exact("values", wrong_where_bounded, bounds, "output") == Passed()
+    assert isinstance(compare_bounded("values", wrong_where_bounded, bounds, "output"), Failed)
     # What may overflow is not judged.
-    assert compare_all("values", found(1, 2, math.nan, 4), bounds, at_token) == Passed(slack=0.0)
+    assert compare_all("values", found(1, 2, math.nan, 4), bounds, "output") == Passed(slack=0.0)
     exact, real, wild = expectation([0] * 4), expectation([1] * 4), expectation([math.inf] * 4)
     right = found(1, 2, 3, 4)
-    assert compare_exact("values", right, real, at_token) == Inapplicable("no value of this case is exact")
-    assert compare_bounded("values", right, exact, at_token) == Inapplicable("all values of this case are exact")
-    assert compare_all("values", right, wild, at_token) == Inapplicable("every value of this case may overflow")
+    assert compare_exact("values", right, real, "output") == Inapplicable("no value of this case is exact")
+    assert compare_bounded("values", right, exact, "output") == Inapplicable("all values of this case are exact")
+    assert compare_all("values", right, wild, "output") == Inapplicable("every value of this case may overflow")

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import wraps
 
-from properties.comparison import PLACES, at_token, compare_all
+from properties.comparison import compare_all
 from properties.compilation import Call, Control, compiled_calls, traced_calls
 from properties.property import checks
 from properties.trial import Raised, Trial, Unusable
@@ -145,24 +145,24 @@ def _first(trial: Trial) -> Call:
 
 def _values(call: Call) -> Verdict:
     assert call.tokens is not None
-    eager = compare_all("eager output values", call.trial.tokens, call.trial.expected_tokens, at_token)
+    eager = compare_all("eager output values", call.trial.tokens, call.trial.expected_tokens, "output")
     if isinstance(eager, Failed):
         raise Unusable("eager values are wrong (see values_exact, values_bounded)")
     size = list(call.trial.case.input_shape)
-    return compare_all(f"compiled output values are wrong at {size}", call.tokens, call.trial.expected_tokens, at_token)
+    return compare_all(f"compiled output values are wrong at {size}", call.tokens, call.trial.expected_tokens, "output")
 
 
 def _gradients(call: Call) -> Verdict:
     verdict: Verdict = Passed()
     for name, gradient in call.gradients.items():
         expected = call.trial.expected_gradient(name)
-        eager = compare_all("eager gradient values", call.trial.gradient(name), expected, PLACES[name])
+        eager = compare_all("eager gradient values", call.trial.gradient(name), expected, name)
         if isinstance(eager, Failed):
             raise Unusable("eager gradients are wrong (see the gradient properties)")
         if gradient is None:
             return Failed(f"no gradient reaches the {name} when compiled", observed="None", expected="a gradient")
         what = f"values of the compiled {name} gradient are wrong at {list(call.trial.case.input_shape)}"
-        verdict = compare_all(what, gradient, expected, PLACES[name])
+        verdict = compare_all(what, gradient, expected, name)
         if isinstance(verdict, Failed):
             return verdict
     return verdict

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.func import functional_call, jacrev, vmap
 
 from oracles import rounding
-from properties.comparison import PLACES, at_token, compare_all
+from properties.comparison import compare_all
 from properties.families.purity import same_tokens
 from properties.platform import leaks_nan, nan_advice
 from properties.property import checks
@@ -34,7 +34,7 @@ def vmap_agrees(trial: Trial) -> Verdict:
         return verdict
     bias = 0.0 if trial.values.bias is None else trial.values.bias.to(trial.device).double()
     mirrored = Expectation(2 * bias - trial.tokens.detach().double(), 3 * trial.expected_tokens.bound)
-    return compare_all("output values of the second batch are wrong under vmap", found[1], mirrored, at_token)
+    return compare_all("output values of the second batch are wrong under vmap", found[1], mirrored, "output")
 
 
 @checks("H6", on="drawn")
@@ -71,9 +71,7 @@ def jacrev_agrees(trial: Trial) -> Verdict:
     cotangent = trial.values.cotangent.to(trial.device).double()
     found = torch.tensordot(cotangent, jacobian.double(), dims=cotangent.ndim)
     # Each entry of the Jacobian is one weight: contracting it in float64 rounds less than the layer may.
-    return compare_all(
-        "values of the contracted Jacobian are wrong", found, trial.expected_gradient("input"), PLACES["input"]
-    )
+    return compare_all("values of the contracted Jacobian are wrong", found, trial.expected_gradient("input"), "input")
 
 
 @checks("H6", on="drawn")
@@ -120,7 +118,7 @@ def runs_under_autocast(trial: Trial) -> Verdict:
         operands=rounding.PRECISIONS[torch.bfloat16],
     )
     what = "output values under autocast are further off than bfloat16 explains"
-    return compare_all(what, found, Expectation(expected.values, bound), at_token)
+    return compare_all(what, found, Expectation(expected.values, bound), "output")
 
 
 @checks("H6", on="compiled")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from properties.case import PARAMETERS_AND_INPUT, Backward, Fill
-from properties.comparison import PLACES, at_token, compare_all, compare_bounded, compare_exact
+from properties.comparison import compare_all, compare_bounded, compare_exact
 from properties.fill import miss_probability
 from properties.property import checks
 from properties.trial import Expectation, Raised, Trial, Unusable, blaming
@@ -50,7 +50,7 @@ def runs_backward(trial: Trial) -> Verdict:
 
 def _exact(trial: Trial, name: str) -> Verdict:
     what = f"values of the {name} gradient differ from the adjoint"
-    verdict = compare_exact(what, trial.gradient(name), trial.expected_gradient(name), PLACES[name])
+    verdict = compare_exact(what, trial.gradient(name), trial.expected_gradient(name), name)
     return (
         replace(verdict, miss=miss_probability(trial.case, gradient=True)) if isinstance(verdict, Passed) else verdict
     )
@@ -58,7 +58,7 @@ def _exact(trial: Trial, name: str) -> Verdict:
 
 def _bounded(trial: Trial, name: str) -> Verdict:
     what = f"values of the {name} gradient differ from the adjoint"
-    return compare_bounded(what, trial.gradient(name), trial.expected_gradient(name), PLACES[name])
+    return compare_bounded(what, trial.gradient(name), trial.expected_gradient(name), name)
 
 
 @checks("C11", "C9", "C10")
@@ -120,9 +120,7 @@ def gradient_accumulates(trial: Trial) -> Verdict:
     once = Expectation(trial.gradient(name).double(), trial.expected_gradient(name).bound)
     # Two runs and their sum may round; on integers nothing does, for doubling is exact.
     twice = Expectation(2 * once.values, 5 * once.bound)
-    return compare_all(
-        f"values of the accumulated {name} gradient are not twice the gradient", gradient, twice, PLACES[name]
-    )
+    return compare_all(f"values of the accumulated {name} gradient are not twice the gradient", gradient, twice, name)
 
 
 @checks("C11", on="drawn")
@@ -152,8 +150,8 @@ def second_derivative(trial: Trial) -> Verdict:
         (again_input,) = torch.autograd.grad(by_weight, [x], weight, retain_graph=True)
     without_bias = every.expected_tokens
     derivatives = [
-        ("input gradient by the weight", again_weight, every.expected_gradient("weight"), PLACES["weight"]),
-        ("weight gradient by the input", again_input, every.expected_gradient("input"), PLACES["input"]),
+        ("input gradient by the weight", again_weight, every.expected_gradient("weight"), "weight"),
+        ("weight gradient by the input", again_input, every.expected_gradient("input"), "input"),
     ]
     if every.values.bias is not None:
         bias = every.values.bias.to(every.device)
@@ -161,8 +159,8 @@ def second_derivative(trial: Trial) -> Verdict:
         with blaming("the second backward pass"):
             (again_bias,) = torch.autograd.grad(by_bias, [cotangent], bias.clone())
         exactly_bias = Expectation(bias.double().expand(tokens.shape), torch.zeros_like(without_bias.bound))
-        derivatives.append(("bias gradient by the cotangent", again_bias, exactly_bias, at_token))
-    derivatives.append(("input gradient by the cotangent", again_cotangent, without_bias, at_token))
+        derivatives.append(("bias gradient by the cotangent", again_bias, exactly_bias, "output"))
+    derivatives.append(("input gradient by the cotangent", again_cotangent, without_bias, "output"))
     verdict: Verdict = Passed()
     for name, found, expected, place in derivatives:
         verdict = compare_all(f"values of the derivative of the {name} are wrong", found, expected, place)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from properties.case import LAYOUTS
-from properties.comparison import PLACES, at_token, compare_all
+from properties.comparison import compare_all
 from properties.layout import lay_out
 from properties.property import checks
 from properties.trial import Expectation, Trial
@@ -23,7 +23,7 @@ def same_tokens(trial: Trial, tokens: Tensor, what: str) -> Verdict:
         what: what the values do where they differ, such as "change on a later call".
     """
     first = Expectation(trial.tokens.detach().double(), 2 * trial.expected_tokens.bound)
-    return compare_all(f"output values {what}", tokens, first, at_token)
+    return compare_all(f"output values {what}", tokens, first, "output")
 
 
 def _same_gradients(trial: Trial, gradients: dict[str, Tensor | None], mode: str) -> Verdict:
@@ -33,7 +33,7 @@ def _same_gradients(trial: Trial, gradients: dict[str, Tensor | None], mode: str
         first = Expectation(trial.gradient(name).double(), 2 * trial.expected_gradient(name).bound)
         if gradient is None:
             return Failed(f"no gradient reaches the {name} in {mode} mode", observed="None", expected="a gradient")
-        verdict = compare_all(f"values of the {name} gradient change in {mode} mode", gradient, first, PLACES[name])
+        verdict = compare_all(f"values of the {name} gradient change in {mode} mode", gradient, first, name)
         if isinstance(verdict, Failed):
             return verdict
     return verdict
@@ -59,7 +59,7 @@ def same_on_second_call(trial: Trial) -> Verdict:
     twice_bias = 0.0 if bias is None else 2 * bias.to(trial.device).double()
     # f(-x) = 2b - f(x): a result that was cached by shape, or that ignores its input, does not follow.
     mirrored = Expectation(twice_bias - trial.tokens.detach().double(), 3 * trial.expected_tokens.bound)
-    return compare_all("output values do not follow when the input changes sign", between, mirrored, at_token)
+    return compare_all("output values do not follow when the input changes sign", between, mirrored, "output")
 
 
 @checks("C14", on="drawn")

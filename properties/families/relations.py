@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from properties.comparison import at_token, compare_all
+from properties.comparison import compare_all
 from properties.families.purity import same_tokens
 from properties.property import checks
 from properties.trial import Expectation, Trial
@@ -33,7 +33,7 @@ def _run(trial: Trial, x: Tensor, doing: str, weight: Tensor | None = None) -> T
 
 def _compare(trial: Trial, what: str, found: Tensor, expected: Tensor) -> Verdict:
     # Up to three runs and a few additions may have rounded.
-    return compare_all(what, found, Expectation(expected.double(), 6 * trial.expected_tokens.bound), at_token)
+    return compare_all(what, found, Expectation(expected.double(), 6 * trial.expected_tokens.bound), "output")
 
 
 @checks("C7", on="drawn")
@@ -76,7 +76,7 @@ def zero_input_gives_bias(trial: Trial) -> Verdict:
     found = _run(trial, torch.zeros_like(trial.values.x), "forward of zeros")
     expected = torch.zeros(shape, dtype=torch.float64, device=trial.device) + _bias(trial)
     exactly = Expectation(expected, torch.zeros_like(expected))
-    return compare_all("output values of a zero input are not the bias", found, exactly, at_token)
+    return compare_all("output values of a zero input are not the bias", found, exactly, "output")
 
 
 @checks("C5", "C7", on="drawn")
@@ -98,7 +98,7 @@ def commutes_with_shift(trial: Trial) -> Verdict:
         observed = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
         return Failed("a shifted input has the wrong shape", observed=str(observed), expected=str(list(rest.shape)))
     what = f"output values do not shift with the input along axis {axis}"
-    return compare_all(what, found, Expectation(rest.double(), bound), at_token)
+    return compare_all(what, found, Expectation(rest.double(), bound), "output")
 
 
 @checks("C15", on="drawn")

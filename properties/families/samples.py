@@ -5,12 +5,12 @@ import math
 import torch
 
 from oracles.windows import covered, origins
-from properties.comparison import at_token, compare_all
+from properties.comparison import compare_all
 from properties.layout import lay_out
 from properties.platform import leaks_nan, nan_advice
 from properties.property import checks
 from properties.trial import Expectation, Raised, Trial, Unusable, blaming
-from properties.verdict import Failed, Inapplicable, Passed, Verdict
+from properties.verdict import Failed, Inapplicable, Passed, Place, Verdict
 
 try:  # what comes after Patchify in the models that it was made for
     from nvsubquadratic.modules.position_encoding import PositionEmbeddingND
@@ -40,14 +40,14 @@ def samples_independent(trial: Trial) -> Verdict:
         if not isinstance(alone, torch.Tensor) or alone.shape != one.values.shape:
             shape = list(alone.shape) if isinstance(alone, torch.Tensor) else type(alone).__name__
             return Failed("a batch of one has another shape", observed=str(shape), expected=str(list(one.values.shape)))
-        verdict = compare_all(f"output values of sample {sample} change when it is alone", alone, one, at_token)
+        verdict = compare_all(f"output values of sample {sample} change when it is alone", alone, one, "output")
         if isinstance(verdict, Failed):
             return verdict
     others = x.clone()
     others[batch - 1] = -others[batch - 1]
     tokens = trial.embed(trial.layer, others, "forward with one sample changed")
     rest = Expectation(first.values[:-1], first.bound[:-1])
-    return compare_all("output values change with another sample", tokens[:-1], rest, at_token)
+    return compare_all("output values change with another sample", tokens[:-1], rest, "output")
 
 
 @checks("C15", on="drawn")
@@ -72,7 +72,7 @@ def huge_batch(trial: Trial) -> Verdict:
         observed = list(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
         return Failed("a huge batch has the wrong shape", observed=str(observed), expected=str(shape))
     expected = Expectation(tokens.detach().double()[chosen], 2 * trial.expected_tokens.bound[chosen])
-    return compare_all("output values are wrong in a batch of 65,537", found, expected, at_token)
+    return compare_all("output values are wrong in a batch of 65,537", found, expected, "output")
 
 
 @checks("C15", on="drawn")
@@ -93,7 +93,7 @@ def tokens_local(trial: Trial) -> Verdict:
             at = tuple(int(i) for i in wrong.nonzero()[0])
             return Failed(
                 f"a token changes with pixel {pixel}, which its window does not cover",
-                where=at_token(at),
+                where=Place("output", at),
                 observed=f"{float(poked[at]):.17g}",
                 expected=f"{float(tokens[at]):.17g}",
             )
@@ -146,7 +146,7 @@ def nonfinite_reaches_its_tokens(trial: Trial) -> Verdict:
             does = "does not reach a token whose window covers" if covers else "reaches a token whose window misses"
             return Failed(
                 f"{value} in pixel {pixel} {does} it",
-                where=at_token(at),
+                where=Place("output", at),
                 observed=f"{float(found[at]):.17g}",
                 expected="a value that is not finite" if covers else "a finite value",
             )

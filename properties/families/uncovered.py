@@ -5,12 +5,11 @@ import math
 import torch
 
 from oracles.windows import covered
-from properties.comparison import at_pixel, at_token
 from properties.layout import lay_out
 from properties.platform import leaks_nan
 from properties.property import checks
 from properties.trial import Trial, Unusable
-from properties.verdict import Failed, Passed, Verdict
+from properties.verdict import Failed, Passed, Place, Verdict
 
 
 def _uncovered(trial: Trial) -> torch.Tensor:
@@ -40,7 +39,7 @@ def uncovered_pixels_ignored(trial: Trial) -> Verdict:
             at = tuple(int(i) for i in different.nonzero()[0])
             return Failed(
                 f"the output depends on pixels that no window covers, here set to {value} instead of 0.0",
-                where=at_token(at),
+                where=Place("output", at),
                 observed=f"{float(outputs[-1][at]):.17g}",
                 expected=f"{float(outputs[0][at]):.17g}",
                 bound="0: no token depends on them",
@@ -60,7 +59,7 @@ def uncovered_gradient_zero(trial: Trial) -> Verdict:
         at = tuple(int(i) for i in wrong.nonzero()[0])
         return Failed(
             f"{int(wrong.sum())} gradient values of pixels that no window covers are not zero",
-            where=at_pixel(at),
+            where=Place("input", at),
             observed=f"{float(gradient[at]):.17g}",
             expected="0",
             bound="0: no token depends on them",

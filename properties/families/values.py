@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from properties.comparison import at_token, compare_bounded, compare_exact
+from properties.comparison import compare_bounded, compare_exact
 from properties.fill import miss_probability
 from properties.property import checks
 from properties.trial import Trial
@@ -17,7 +17,7 @@ def values_exact(trial: Trial) -> Verdict:
 
     No correct evaluation rounds there, whatever its order, so a single wrong, missing or doubled product shows.
     """
-    verdict = compare_exact(_WHAT, trial.tokens, trial.expected_tokens, at_token)
+    verdict = compare_exact(_WHAT, trial.tokens, trial.expected_tokens, "output")
     return (
         replace(verdict, miss=miss_probability(trial.case, gradient=False)) if isinstance(verdict, Passed) else verdict
     )
@@ -29,4 +29,4 @@ def values_bounded(trial: Trial) -> Verdict:
 
     Catches lost precision: operands or partial sums that are kept in fewer bits than the dtype has.
     """
-    return compare_bounded(_WHAT, trial.tokens, trial.expected_tokens, at_token)
+    return compare_bounded(_WHAT, trial.tokens, trial.expected_tokens, "output")
