@@ -2,19 +2,26 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from oracles.agreement import OracleError
 from properties.clauses import print_clauses
 from properties.implementation import CannotRun
-from properties.options import add_options, duration, names, seeds
+from properties.options import OPTIONS, add_options, duration, names, seeds
+from properties.picture import paint
 from properties.plan import Plan, plan_from_options
 from properties.power import print_power
+from properties.record import RecordError, printable, read_record, record_files
+from properties.replay import Outcome, replay
 from properties.report import Report
 from properties.run import run
+from properties.script import standalone_script
 from properties.shard import AfterCase
 from properties.summary import headline, print_report
 
@@ -31,6 +38,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run_parser.add_argument("--budget", type=duration, metavar="TIME", help="stop between cases after 90s, 10m, 2h")
     run_parser.add_argument("--fail-fast", action="store_true", help="stop after the first case that fails")
     run_parser.set_defaults(carry_out=_run)
+    for name, carry_out, about in (
+        ("replay", _replay, "run the cases of records again: FIXED, FAILED, INTERMITTENT or ERROR"),
+        ("explain", _explain, "run the case of a record again and find out what kind of wrong it is"),
+        ("script", _script, "print a standalone script, which needs torch alone, that shows the failure of a record"),
+    ):
+        record_parser = commands.add_parser(name, help=about, description=about)
+        if name == "replay":
+            record_parser.add_argument("records", type=Path, nargs="+", metavar="FILE_OR_FOLDER", help="what to replay")
+        else:
+            record_parser.add_argument("record", type=Path, metavar="FILE", help="the record")
+        for option in ("implementation", "device"):
+            record_parser.add_argument(f"--{option}", **OPTIONS[option])
+        record_parser.set_defaults(carry_out=carry_out)
     about = "print which properties check each clause, and which planted bugs they detect"
     clauses_parser = commands.add_parser("clauses", help=about, description=about)
     clauses_parser.set_defaults(carry_out=_clauses)
@@ -60,6 +80,35 @@ def _clauses(console: Console, given: argparse.Namespace) -> int:
 
 def _power(console: Console, given: argparse.Namespace) -> int:
     return PASSED if print_power(console, seeds=given.seeds, only=given.only) else FAILED
+
+
+def _replay(console: Console, given: argparse.Namespace) -> int:
+    counts: Counter[Outcome] = Counter()
+    for path in record_files(given.records):
+        replayed = replay(path, implementation=given.implementation, device=given.device)
+        console.print(paint(str(replayed)), soft_wrap=True)
+        counts[replayed.outcome] += 1
+    if not counts:
+        raise CannotRun(f"no records in {', '.join(map(str, given.records))}: no file there ends in .json")
+    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    console.print(Text(f"{counts.total()} {'record' if counts.total() == 1 else 'records'}: {told}"))
+    return max(outcome.exit_code for outcome in counts)
+
+
+def _explain(console: Console, given: argparse.Namespace) -> int:
+    replayed = replay(given.record, implementation=given.implementation, device=given.device, anew=True)
+    console.print(paint(str(replayed)), soft_wrap=True)
+    return replayed.outcome.exit_code
+
+
+def _script(console: Console, given: argparse.Namespace) -> int:
+    try:
+        record = read_record(given.record)
+    except RecordError as error:
+        raise CannotRun(f"{printable(given.record)} {error}") from error
+    name, device = given.implementation or record.implementation, given.device or record.device
+    print(standalone_script(record.prop.name, name, device, record.case, record.verdict), end="")
+    return PASSED
 
 
 def _run(console: Console, given: argparse.Namespace) -> int:

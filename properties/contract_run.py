@@ -19,7 +19,7 @@ from properties.options import PREFIX
 from properties.plan import plan_from_options
 from properties.property import Property
 from properties.report import Failure, Report
-from properties.run import explain
+from properties.run import investigate
 from properties.shard import ShardResult, run_shard
 from properties.summary import headline, print_report
 
@@ -79,7 +79,7 @@ class ContractRun:
         if tally.smallest_failure is None:
             return
         first = prop.name not in self.explained
-        message = self._explain(prop, Case.from_json(tally.smallest_failure)).message
+        message = self._investigate(prop, Case.from_json(tally.smallest_failure), shard).message
         outcome["message"] = message
         if prop.name in self.plan.expected_failures:
             pytest.xfail(self.plan.expected_failures[prop.name])
@@ -88,14 +88,15 @@ class ContractRun:
         )
         pytest.fail(message if first else again, pytrace=False)
 
-    def _explain(self, prop: Property, case: Case) -> Failure:
+    def _investigate(self, prop: Property, case: Case, shard: str) -> Failure:
         """Shards on which the same property fails share the smallest case of the first."""
         if prop.name not in self.explained:
             expected = prop.name in self.plan.expected_failures
-            self.explained[prop.name] = explain(
+            self.explained[prop.name] = investigate(
                 self.plan,
                 prop,
                 case,
+                shard,
                 shrink=not self.config.getoption(f"--{PREFIX}no-shrink"),
                 regressions=None if expected else self.config.getoption(f"--{PREFIX}regressions"),
             )

@@ -1,17 +1,29 @@
-"""Failures in words: what is wrong, then where, observed and expected, the bound, the case, and how to see it again."""
+"""Failures in words: what is wrong and why, where, observed and expected, the case, how to see it again, a picture."""
 
 import json
-import shlex
+from pathlib import Path
 
-from properties.case import DTYPES, Case
-from properties.plan import Plan
+from properties.case import Case
+from properties.picture import picture
 from properties.property import Property
 from properties.verdict import Failed
 
 
-def failure_message(plan: Plan, prop: Property, case: Case, verdict: Failed) -> str:
-    """Several lines, the verdict first."""
+def failure_message(
+    prop: Property, case: Case, verdict: Failed, cause: str, again: str, record: Path | None = None
+) -> str:
+    """Several lines, the verdict first.
+
+    Args:
+        prop: what failed.
+        case: on what.
+        verdict: how.
+        cause: what kind of wrong it is, in a sentence.
+        again: what to type to see the failure again.
+        record: the file that holds the failure.
+    """
     rows = {
+        "cause": cause,
         "where": str(verdict.where),
         "observed": verdict.observed,
         "expected": verdict.expected,
@@ -19,39 +31,9 @@ def failure_message(plan: Plan, prop: Property, case: Case, verdict: Failed) -> 
         "law": f"{', '.join(prop.clauses)}: {' '.join(prop.law.split(chr(10) * 2)[0].split())}",
         "case": case.describe(),
         "as JSON": json.dumps(case.to_json()),
-        "replay": replay_command(plan, prop),
+        "record": "" if record is None else str(record),
+        "replay": again,
     }
     lines = [f"{prop.name} failed: {verdict.what}"]
     lines += [f"  {label:<9} {text}" for label, text in rows.items() if text]
-    return "\n".join(lines)
-
-
-def intermittent_message(plan: Plan, prop: Property, case: Case) -> str:
-    """For a case that failed once and then did not: the implementation is not a function of its arguments."""
-    return "\n".join(
-        (
-            f"{prop.name} failed intermittently: the case failed in the run, and passed when it was run again",
-            f"  {'case':<9} {case.describe()}",
-            f"  {'as JSON':<9} {json.dumps(case.to_json())}",
-            f"  {'replay':<9} {replay_command(plan, prop)}",
-        )
-    )
-
-
-def replay_command(plan: Plan, prop: Property) -> str:
-    """What to type to run the same cases again and see the property fail."""
-    # Local functions, lambdas and what a script defines have no name that a command could import.
-    if "<" in plan.name or plan.name.startswith("__main__:"):
-        arguments = f"seed={plan.seed}, cases={plan.cases}, only=[{prop.name!r}]"
-        if plan.device != "cpu":
-            arguments += f", device={plan.device!r}"
-        if len(plan.dtypes) < len(DTYPES):
-            arguments += f", dtypes={list(plan.dtypes)}"
-        return f"verify(..., {arguments})"
-    words = ["patchify-verify", "run", "--implementation", plan.name, "--seed", str(plan.seed)]
-    words += ["--cases", str(plan.cases), "--only", prop.name]
-    if plan.device != "cpu":
-        words += ["--device", plan.device]
-    if len(plan.dtypes) < len(DTYPES):
-        words += ["--dtypes", ",".join(plan.dtypes)]
-    return shlex.join(words)
+    return "\n".join(lines + picture(prop, case, verdict))

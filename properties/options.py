@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT_IMPLEMENTATION = "patchify:Patchify"
+DEFAULT_DEVICE = "cpu"
 # What stands before the names of the options under pytest.
 PREFIX = "patchify-"
 
@@ -53,12 +54,14 @@ def expectation(text: str) -> tuple[str, str]:
 OPTIONS: dict[str, dict[str, Any]] = {
     "implementation": {
         "metavar": "MODULE:NAME",
-        "default": DEFAULT_IMPLEMENTATION,
-        "help": f"what to verify (default: {DEFAULT_IMPLEMENTATION})",
+        "help": f"what to verify (default: {DEFAULT_IMPLEMENTATION}; for a record, what it names)",
     },
     "cases": {"type": int, "metavar": "N", "default": 300, "help": "random cases to draw (default: 300)"},
     "seed": {"type": int, "metavar": "N", "help": "the run seed, which repeats a run (default: a fresh one, printed)"},
-    "device": {"metavar": "DEVICE", "default": "cpu", "help": "where to run, such as cpu or cuda (default: cpu)"},
+    "device": {
+        "metavar": "DEVICE",
+        "help": f"where to run, such as cpu or cuda (default: {DEFAULT_DEVICE}; for a record, what it names)",
+    },
     "dtypes": {"type": names, "metavar": "NAMES", "help": "some of float64,float32,bfloat16,float16 (default: all)"},
     "level": {
         "choices": ("contract", "robust"),
@@ -79,7 +82,11 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "default": 0,
         "help": "raise the largest patch size, stride and size of the small scope by N each (default: 0)",
     },
-    "regressions": {"type": Path, "metavar": "DIR", "help": "folder to write a record of every failure to"},
+    "regressions": {
+        "type": Path,
+        "metavar": "DIR",
+        "help": "folder of records: replayed first, and one is written for every failure",
+    },
     "no-shrink": {"action": "store_true", "default": False, "help": "do not look for the smallest case of a failure"},
 }
 

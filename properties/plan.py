@@ -3,10 +3,9 @@
 import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
-
-import torch
 
 from properties import small_scope
 from properties.case import DTYPES, PARAMETERS_AND_INPUT, Backward, Case
@@ -14,7 +13,10 @@ from properties.families import PROPERTIES
 from properties.generation import draw_cases
 from properties.implementation import CannotRun, Implementation, resolve
 from properties.landmarks import landmarks
+from properties.options import DEFAULT_DEVICE, DEFAULT_IMPLEMENTATION
+from properties.platform import available
 from properties.property import LEVELS, Property
+from properties.record import Record, read_folder
 
 # Cases that one shard draws. A constant, so that a run draws the same cases however many workers share it.
 CASES_IN_A_SHARD = 50
@@ -38,11 +40,28 @@ class Plan:
     only: tuple[str, ...]
     expected_failures: Mapping[str, str]
     scope_margin: int = 0
+    regressions: Mapping[str, Record] = field(default_factory=dict)
+
+    @property
+    def unnamed(self) -> bool:
+        """Whether nobody else can import the implementation: a local function, a lambda, what a script defines."""
+        return "<" in self.name or self.name.startswith("__main__:")
+
+    @property
+    def replayed(self) -> dict[str, Record]:
+        """The records that this run replays before anything else: whose property and dtype it asks for."""
+        names = {prop.name for prop in self.properties}
+        return {
+            file: record
+            for file, record in self.regressions.items()
+            if record.prop.name in names and record.case.input.dtype in self.dtypes
+        }
 
     @property
     def shards(self) -> tuple[str, ...]:
         """The names of the shards, in the order in which one worker runs them."""
         kinds = {
+            "regressions": ("regressions",),
             "landmarks": ("landmarks",),
             "random": tuple(f"random{i}" for i in range(math.ceil(self.cases / CASES_IN_A_SHARD))),
             "compiled": ("compiled1D", "compiled2D", "compiled3D") if self.cases else (),
@@ -52,6 +71,9 @@ class Plan:
 
     def properties_of(self, shard: str) -> tuple[Property, ...]:
         """The properties that are judged on the cases of a shard, or of a kind of shard."""
+        if shard == "regressions":
+            failed = {record.prop.name for record in self.replayed.values()}
+            return tuple(prop for prop in self.properties if prop.name in failed)
         if shard.startswith("compiled"):
             return tuple(prop for prop in self.properties if prop.on == "compiled")
         if shard.startswith("small"):
@@ -59,8 +81,14 @@ class Plan:
         on = ("cases",) if shard == "landmarks" else ("cases", "drawn")
         return tuple(prop for prop in self.properties if prop.on in on)
 
+    def properties_on(self, shard: str, case: str) -> tuple[Property, ...]:
+        """The properties that are judged on one case of a shard: of a record, only the one that failed."""
+        return (self.replayed[case].prop,) if shard == "regressions" else self.properties_of(shard)
+
     def cases_of(self, shard: str) -> dict[str, Case]:
-        """The cases of a shard, by name; a function of the plan's seed, dtypes and number of cases alone."""
+        """The cases of a shard, by name; a function of seed, dtypes, number of cases and committed records alone."""
+        if shard == "regressions":
+            return {name: record.case for name, record in self.replayed.items()}
         if shard == "landmarks":
             return landmarks(self.dtypes)
         if shard.startswith("small"):
@@ -89,6 +117,7 @@ def make_plan(
     only: Sequence[str] | None = None,
     expected_failures: Mapping[str, str] | None = None,
     scope_margin: int = 0,
+    regressions: Path | None = None,
 ) -> Plan:
     """Check what was asked for; ``properties.verify`` says what each argument means.
 
@@ -123,18 +152,22 @@ def make_plan(
         # A property that is asked for by name or clause runs whatever its level.
         if ({prop.name, *prop.clauses} & set(selectors) if selectors else prop.level in levels)
     )
+    records, problems = read_folder(regressions)
+    if problems:
+        raise CannotRun("\n  ".join(["some of the records to replay first cannot be read:", *problems]))
     return Plan(
         found,
         name,
         cases,
         secrets.randbits(32) if seed is None else seed,
-        _available(device),
+        available(device),
         tuple(dtypes or DTYPES),
         tuple(levels),
         chosen,
         selectors,
         dict(expected_failures or {}),
         scope_margin,
+        records,
     )
 
 
@@ -149,15 +182,16 @@ def plan_from_options(option: Callable[[str], Any]) -> Plan:
     """
     level: str = option("level")
     return make_plan(
-        option("implementation"),
+        option("implementation") or DEFAULT_IMPLEMENTATION,
         cases=option("cases"),
         seed=option("seed"),
-        device=option("device"),
+        device=option("device") or DEFAULT_DEVICE,
         dtypes=option("dtypes"),
         levels=("contract",) if level == "contract" else ("contract", "robust"),
         only=option("only"),
         expected_failures=dict(option("expected-failure")),
         scope_margin=option("scope-margin"),
+        regressions=option("regressions"),
     )
 
 
@@ -189,15 +223,6 @@ def _compilable(case: Case, number: int, dtypes: Sequence[str]) -> Case:
         ),
         compiled="static" if number % 3 == 1 else "automatic",
     )
-
-
-def _available(device: str) -> str:
-    try:
-        torch.empty(0, device=device)
-    # torch raises RuntimeError, AssertionError or others, by device and build.
-    except Exception as error:
-        raise CannotRun(f"device {device!r} is not available: {str(error).splitlines()[0]}") from error
-    return device
 
 
 def _known(option: str, given: Sequence[str] | Mapping[str, str], allowed: Sequence[str]) -> None:

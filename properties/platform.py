@@ -7,11 +7,26 @@ import torch
 from torch.nn import functional
 
 from properties.case import Case
+from properties.implementation import CannotRun
 from properties.layout import CHANNELS_LAST
 
 _CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 # Elements after the input that are made NaN: more than any register holds.
 _MARGIN = 256
+
+
+def available(device: str) -> str:
+    """The name of a device, where it is there.
+
+    Raises:
+        CannotRun: where it is not.
+    """
+    try:
+        torch.empty(0, device=device)
+    # torch raises RuntimeError, AssertionError or others, by device and build.
+    except Exception as error:
+        raise CannotRun(f"device {device!r} is not available: {str(error).splitlines()[0]}") from error
+    return device
 
 
 @cache

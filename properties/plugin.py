@@ -3,6 +3,7 @@
 It is loaded in every run of pytest where the package is installed, so it imports the harness only where that is needed.
 """
 
+import re
 import secrets
 from collections.abc import Generator
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 
 from properties.options import PREFIX, add_options
 
+# As properties/record.py names its files; that module is not imported before there is one.
+_RECORD_NAME = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}\.json")
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -49,6 +52,35 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_configure_node(node: Any) -> None:
     """Give a worker of xdist the seed of the run."""
     node.workerinput["patchify_seed"] = node.config.option.patchify_seed
+
+
+def pytest_collect_directory(path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect a folder of records: one that holds a file named like a record, or is asked for as ``regressions``."""
+    if not _holds_records(path, parent.session):
+        return None
+    from properties.record_items import RecordFolder
+
+    return RecordFolder.from_parent(parent, path=path)
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect a JSON file that is asked for by name; those of a folder of records are the folder's."""
+    asked_for = file_path.suffix == ".json" and parent.session.isinitpath(file_path)
+    if not asked_for or _holds_records(file_path.parent, parent.session):
+        return None
+    from properties.record_items import RecordFile
+
+    return RecordFile.from_parent(parent, path=file_path)
+
+
+def _holds_records(folder: Path, session: pytest.Session) -> bool:
+    if folder.name == "regressions" and session.isinitpath(folder):
+        return True
+    try:
+        return any(_RECORD_NAME.fullmatch(entry.name) for entry in folder.iterdir())
+    # Whoever collects the folder next will say why it cannot be listed.
+    except OSError:
+        return False
 
 
 def _collects_contract(config: pytest.Config) -> bool:

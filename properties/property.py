@@ -3,7 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from properties.case import Case
+from properties.implementation import Implementation
 from properties.platform import leaks_nan, nan_advice, past_input_advice, reads_past_input
+from properties.settings import undisturbed
 from properties.trial import Raised, Trial, Unusable
 from properties.verdict import Failed, Inapplicable, Passed, Verdict
 
@@ -15,7 +18,8 @@ class Property:
     """A named law of the contract.
 
     ``on`` says which of a run's trials it judges: all ``cases``, only the ``drawn`` ones, where it would cost much and
-    say nothing new on the landmarks, or only those that are ``compiled``.
+    say nothing new on the landmarks, or only those that are ``compiled``. ``autocast`` says whether it runs the layer
+    under autocast, which is off everywhere else.
     """
 
     name: str
@@ -23,6 +27,7 @@ class Property:
     law: str
     judge: Callable[[Trial], Verdict]
     on: str = "cases"
+    autocast: bool = False
 
     @property
     def level(self) -> str:
@@ -46,14 +51,21 @@ class Property:
             return Inapplicable(past_input_advice(trial.case.torch_dtype, trial.device))
         return verdict
 
+    def judge_case(self, case: Case, implementation: Implementation, device: str = "cpu") -> Verdict:
+        """Judge a case in a trial of its own, undisturbed by what ran before."""
+        with undisturbed(device, tf32=case.tf32):
+            return self(Trial(case, implementation, device))
 
-def checks(*clauses: str, on: str = "cases") -> Callable[[Callable[[Trial], Verdict]], Property]:
+
+def checks(
+    *clauses: str, on: str = "cases", autocast: bool = False
+) -> Callable[[Callable[[Trial], Verdict]], Property]:
     """Make a property of a function of a trial, which checks the named clauses; its docstring is the law."""
 
     def make(judge: Callable[[Trial], Verdict]) -> Property:
         law = (judge.__doc__ or "").strip()
         if not clauses or not law:
             raise TypeError(f"property {judge.__name__} must name its clauses and state its law in a docstring")
-        return Property(judge.__name__, clauses, law, judge, on)
+        return Property(judge.__name__, clauses, law, judge, on, autocast)
 
     return make

@@ -1,5 +1,6 @@
 """A run: from a plan to a report."""
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,16 +8,17 @@ from pathlib import Path
 import torch
 
 from oracles.agreement import check_oracles
-from properties.case import Case
+from properties.case import DTYPES, Case
+from properties.explanation import explain
 from properties.implementation import CannotRun, Implementation
-from properties.message import failure_message, intermittent_message
+from properties.message import failure_message
 from properties.plan import Plan, make_plan
 from properties.property import Property
-from properties.record import write_record
+from properties.record import Record, write_record
+from properties.replay import replay_command
 from properties.report import Failure, Report
-from properties.shard import AfterCase, ShardResult, run_shard, undisturbed
+from properties.shard import AfterCase, ShardResult, run_shard
 from properties.shrink import shrink as shrink_case
-from properties.trial import Trial
 from properties.verdict import Failed, Verdict
 
 
@@ -51,7 +53,7 @@ def verify(
         budget: seconds after which no further case is begun.
         fail_fast: stop after the first case on which a property fails.
         shrink: look for the smallest case of every failure.
-        regressions: folder to write a record of every failure to.
+        regressions: folder of records: those in it are replayed first, and one is written for every failure.
         scope_margin: how much to raise each bound of the small scope, whose shapes are all checked.
 
     Returns:
@@ -61,6 +63,7 @@ def verify(
         CannotRun: where the arguments do not fit, the implementation cannot be imported, or the device is absent.
         OracleError: where the oracles are wrong on this machine.
     """
+    folder = None if regressions is None else Path(regressions)
     plan = make_plan(
         implementation,
         cases=cases,
@@ -71,10 +74,10 @@ def verify(
         only=only,
         expected_failures=expected_failures,
         scope_margin=scope_margin,
+        regressions=folder,
     )
     if seed is None:
         print(f"run seed {plan.seed}")
-    folder = None if regressions is None else Path(regressions)
     return run(plan, budget=budget, fail_fast=fail_fast, shrink=shrink, regressions=folder)
 
 
@@ -115,22 +118,48 @@ def run(
         case = counted.tallies[prop.name].smallest_failure
         if case is not None:
             expected = prop.name in plan.expected_failures
+            shard = next(result.shard for result in results if result.failed_on(prop.name, case))
+            folder = None if expected else regressions
             failures[expected].append(
-                explain(plan, prop, Case.from_json(case), shrink=shrink, regressions=None if expected else regressions)
+                investigate(plan, prop, Case.from_json(case), shard, shrink=shrink, regressions=folder)
             )
     return Report(plan, tuple(results), tuple(failures[False]), tuple(failures[True]), stopped)
 
 
-def explain(plan: Plan, prop: Property, case: Case, *, shrink: bool = True, regressions: Path | None = None) -> Failure:
-    """Make a failing case small, run it again, put the failure into words, and record it where a folder is given."""
+def investigate(
+    plan: Plan, prop: Property, case: Case, shard: str, *, shrink: bool = True, regressions: Path | None = None
+) -> Failure:
+    """Make a failing case small, run it again, find the cause, record it where a folder is given, put it into words."""
 
     def judge(candidate: Case) -> Verdict:
-        with undisturbed(plan.device, tf32=candidate.tf32):
-            return prop(Trial(candidate, plan.implementation, plan.device))
+        return prop.judge_case(candidate, plan.implementation, plan.device)
 
     smallest = shrink_case(case, lambda candidate: isinstance(judge(candidate), Failed)) if shrink else case
     verdict = judge(smallest)
-    if not isinstance(verdict, Failed):
-        return Failure(prop.name, smallest, intermittent_message(plan, prop, smallest))
-    record = None if regressions is None else write_record(regressions, plan, prop, smallest, verdict)
-    return Failure(prop.name, smallest, failure_message(plan, prop, smallest, verdict), record)
+    if isinstance(verdict, Failed):
+        cause = explain(prop, smallest, verdict, plan.implementation, plan.device)
+    else:
+        verdict = Failed("intermittently: in the run, and not when the case was run again")
+        cause = "intermittent: the layer is not a function of its arguments alone"
+    record = Record(prop, plan.name, plan.device, smallest, verdict, cause, plan.seed, shard)
+    path = None if regressions is None else write_record(regressions, record)
+    again = run_command(plan, prop) if path is None or plan.unnamed else replay_command(path)
+    return Failure(prop.name, smallest, failure_message(prop, smallest, verdict, cause, again, path), path)
+
+
+def run_command(plan: Plan, prop: Property) -> str:
+    """What to type, or to call, to run the same cases again and see the property fail."""
+    if plan.unnamed:
+        arguments = f"seed={plan.seed}, cases={plan.cases}, only=[{prop.name!r}]"
+        if plan.device != "cpu":
+            arguments += f", device={plan.device!r}"
+        if len(plan.dtypes) < len(DTYPES):
+            arguments += f", dtypes={list(plan.dtypes)}"
+        return f"verify(..., {arguments})"
+    words = ["patchify-verify", "run", "--implementation", plan.name, "--seed", str(plan.seed)]
+    words += ["--cases", str(plan.cases), "--only", prop.name]
+    if plan.device != "cpu":
+        words += ["--device", plan.device]
+    if len(plan.dtypes) < len(DTYPES):
+        words += ["--dtypes", ",".join(plan.dtypes)]
+    return shlex.join(words)

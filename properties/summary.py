@@ -7,6 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from properties.compilation import best_backend
+from properties.picture import paint
 from properties.plan import Plan
 from properties.report import Report
 from properties.small_scope import bounds
@@ -40,9 +41,7 @@ def print_report(report: Report, console: Console, *, messages: bool = True) -> 
         if failure in report.expected_failures:
             console.print(f"expected, since {report.plan.expected_failures[failure.property]}:", markup=False)
         # A message is for copying from: no wrapping, no markup.
-        console.print(Text(failure.message), soft_wrap=True)
-        if failure.record:
-            console.print(Text(f"  {'record':<9} {failure.record}"), soft_wrap=True)
+        console.print(paint(failure.message), soft_wrap=True)
     firsts = {failure.message.splitlines()[0] for failure in report.failures}
     for line in report.problems:
         if line not in firsts:
@@ -96,6 +95,12 @@ def _print_statements(report: Report, console: Console) -> None:
     """What was checked for every shape of a kind, and how likely a wrong layer was to pass."""
     if any(result.shard.startswith("compiled") and result.cases for result in report.results):
         console.print(f"compiled with the backend {best_backend()}", highlight=False)
+    if report.plan.regressions:
+        replayed = report.plan.replayed
+        line = f"records replayed first: {len(replayed)} of {len(report.plan.regressions)}"
+        others = ", ".join(sorted(report.plan.regressions.keys() - replayed.keys()))
+        note = f"; of a property or dtype that this run does not ask for: {others}" if others else ""
+        console.print(Text(line + note), soft_wrap=True)
     for result in report.results:
         if result.shard.startswith("small") and result.cases:
             data_dim = int(result.shard[-2])

@@ -14,9 +14,8 @@ from patchify import Patchify
 from properties import verify
 from properties.case import Case, Fill, Input, Spec
 from properties.comparison import compare_all, compare_bounded, compare_exact
-from properties.message import replay_command
 from properties.plan import make_plan
-from properties.run import explain
+from properties.run import investigate, run_command
 from properties.trial import Expectation, Raised
 from properties.verdict import Failed, Inapplicable, Passed, Place
 
@@ -61,7 +60,7 @@ AS_JSON = (
 def message(implementation: Any, name: str, **changes: Any) -> str:
     """What is said of the case above."""
     plan = make_plan(implementation, seed=7, only=[name], **changes)
-    return explain(plan, plan.properties[0], CASE, shrink=False).message
+    return investigate(plan, plan.properties[0], CASE, "random0", shrink=False).message
 
 
 def test_wrong_value_in_a_run() -> None:
@@ -135,7 +134,7 @@ def test_json_of_a_message_is_the_case() -> None:
 
 def replay(implementation: Any, **changes: Any) -> str:
     plan = make_plan(implementation, seed=7, cases=20, only=["grid_shape"], **changes)
-    return replay_command(plan, plan.properties[0])
+    return run_command(plan, plan.properties[0])
 
 
 def test_replay_by_the_command() -> None:
@@ -144,7 +143,7 @@ def test_replay_by_the_command() -> None:
         "--dtypes float32,float16"
     )
     elsewhere = replace(make_plan("patchify:Patchify", seed=7, cases=20, only=["grid_shape"]), device="cuda:1")
-    assert replay_command(elsewhere, elsewhere.properties[0]) == (
+    assert run_command(elsewhere, elsewhere.properties[0]) == (
         "patchify-verify run --implementation patchify:Patchify --seed 7 --cases 20 --only grid_shape --device cuda:1"
     )
 

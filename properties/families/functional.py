@@ -91,7 +91,7 @@ def runs_on_meta(trial: Trial) -> Verdict:
     return Passed()
 
 
-@checks("H6", on="drawn")
+@checks("H6", on="drawn", autocast=True)
 def runs_under_autocast(trial: Trial) -> Verdict:
     """Under autocast to bfloat16 a layer gives its output to the precision of bfloat16, or to its own.
 

@@ -91,14 +91,17 @@ def commutes_with_shift(trial: Trial) -> Verdict:
         return Inapplicable("there is one window along every axis")
     windows = trial.case.grid[axis - 1]
     shorter = trial.values.x.narrow(axis, step, trial.values.x.shape[axis] - step).to(trial.device, copy=True)
-    rest = trial.tokens.detach().narrow(axis, 1, windows - 1)
-    bound = 2 * trial.expected_tokens.bound.narrow(axis, 1, windows - 1)
+    tokens = trial.tokens.detach()
+    moved = tokens.clone()
+    rest = moved.narrow(axis, 1, windows - 1)
     found = trial.call(trial.layer, shorter, "forward of a shifted input")
     if not isinstance(found, Tensor) or found.shape != rest.shape:
         observed = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
         return Failed("a shifted input has the wrong shape", observed=str(observed), expected=str(list(rest.shape)))
-    what = f"output values do not shift with the input along axis {axis}"
-    return compare_all(what, found, Expectation(rest.double(), bound), "output")
+    # In their old places, so that a wrong one is named by its place in the case.
+    rest.copy_(found)
+    what = f"output values do not shift with the input along axis {axis - 1}"
+    return compare_all(what, moved, Expectation(tokens.double(), 2 * trial.expected_tokens.bound), "output")
 
 
 @checks("C15", on="drawn")
