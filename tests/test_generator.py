@@ -8,7 +8,7 @@ import torch
 
 from properties import generator
 from properties.case import Backward, Case, Fill, Input, Spec
-from properties.fill import Values, values
+from properties.tensors import Tensors, tensors
 
 EVERYTHING = ("input", "weight", "bias")
 
@@ -129,7 +129,7 @@ DIGESTS = {
 }
 
 
-def digest(filled: Values) -> str:
+def digest(filled: Tensors) -> str:
     """Of the bytes of all tensors, NaN included."""
     found = hashlib.sha256()
     for tensor in (filled.x, filled.weight, filled.bias, filled.cotangent):
@@ -140,10 +140,10 @@ def digest(filled: Values) -> str:
 
 @pytest.mark.parametrize("name", STORED)
 def test_tensors_of_stored_cases(name: str) -> None:
-    assert digest(values(STORED[name])) == DIGESTS[name]
+    assert digest(tensors(STORED[name])) == DIGESTS[name]
 
 
 def test_readable_seeds_have_one_digit() -> None:
-    filled = values(STORED["a readable seed"])
+    filled = tensors(STORED["a readable seed"])
     assert filled.x.reshape(-1).tolist() == [-3, 9, -9, 6, 1, 2, 4, -5]
     assert max(float(tensor.abs().max()) for tensor in (filled.x, filled.weight)) <= 9
