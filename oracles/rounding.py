@@ -10,39 +10,16 @@ is a representable integer whatever the order: nothing is rounded, and the bound
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-
-@dataclass(frozen=True)
-class Precision:
-    """What bounds the rounding in one floating-point dtype."""
-
-    significant_bits: int
-    smallest_subnormal: float
-
-    @property
-    def unit_roundoff(self) -> float:
-        """Largest relative error of one rounding to nearest, ``u = 2**-p``."""
-        return 2.0**-self.significant_bits
-
-    @property
-    def exact_limit(self) -> float:
-        """Every integer of at most this magnitude is representable, ``2**p``."""
-        return 2.0**self.significant_bits
+from oracles.precision import PRECISIONS, Precision
 
 
-PRECISIONS = {
-    torch.float64: Precision(53, 2.0**-1074),
-    torch.float32: Precision(24, 2.0**-149),
-    torch.float16: Precision(11, 2.0**-24),
-    torch.bfloat16: Precision(8, 2.0**-133),
-}
-# The tensor cores' reading of a float32 operand: 11 significant bits, but what is beyond them may be cut off instead of
-# rounded, which costs one more.
-TF32 = Precision(10, 2.0**-136)
+def precision_of(dtype: torch.dtype) -> Precision:
+    """The precision of one of torch's dtypes."""
+    return PRECISIONS[str(dtype).removeprefix("torch.")]
 
 
 def bound(
@@ -68,7 +45,7 @@ def bound(
     Returns:
         float64, of the shape of ``magnitude``; infinite where a partial sum may overflow.
     """
-    stored, accumulated, oracle = PRECISIONS[dtype], PRECISIONS[accumulation], PRECISIONS[torch.float64]
+    stored, accumulated, oracle = precision_of(dtype), precision_of(accumulation), PRECISIONS["float64"]
     relative = terms * accumulated.unit_roundoff
     if accumulation != dtype:
         relative += stored.unit_roundoff * (1 + relative)

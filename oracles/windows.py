@@ -1,7 +1,7 @@
 """Which pixels each window covers, found by enumeration: the formulas of the contract are checked against this."""
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 
 def origins(size: int, patch_size: int, stride: int) -> list[int]:
@@ -19,14 +19,14 @@ def grid(sizes: tuple[int, ...], patch_size: int, stride: int) -> tuple[int, ...
     return tuple(len(origins(size, patch_size, stride)) for size in sizes)
 
 
-def covered(sizes: tuple[int, ...], patch_size: int, stride: int) -> Tensor:
+def covered(sizes: tuple[int, ...], patch_size: int, stride: int) -> NDArray[np.bool_]:
     """Whether any window covers a pixel: bool ``[*sizes]``.
 
     Windows are products of intervals, so a pixel is covered where each of its coordinates is covered on its own axis.
     """
-    mask = torch.ones(sizes, dtype=torch.bool)
+    mask = np.ones(sizes, dtype=np.bool_)
     for axis, size in enumerate(sizes):
-        on_axis = torch.zeros(size, dtype=torch.bool)
+        on_axis = np.zeros(size, dtype=np.bool_)
         for first in origins(size, patch_size, stride):
             on_axis[first : first + patch_size] = True
         mask &= on_axis.reshape([-1 if other == axis else 1 for other in range(len(sizes))])

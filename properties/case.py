@@ -7,17 +7,10 @@ import math
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Self
 
-import torch
-
 from oracles import windows
-from oracles.rounding import PRECISIONS
+from oracles.precision import PRECISIONS
 
-DTYPES = {
-    "float64": torch.float64,
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
+DTYPES = ("float64", "float32", "bfloat16", "float16")
 LAYOUTS = ("contiguous", "channels_first", "transposed", "sliced", "stepped", "expanded", "odd_strides")
 WEIGHT_LAYOUTS = ("plain", "channels_last")
 FILLS = ("exact", "real", "wide", "address", "poison")
@@ -87,7 +80,7 @@ class Input:
             raise CaseError(f"input.sizes must be a list of sizes, one for each spatial axis, got {self.sizes!r}")
         for axis, size in enumerate(self.sizes):
             _integer(f"input.sizes[{axis}]", size, 1, MAX_ELEMENTS)
-        _choice("input.dtype", self.dtype, tuple(DTYPES))
+        _choice("input.dtype", self.dtype, DTYPES)
         _choice("input.layout", self.layout, LAYOUTS)
 
 
@@ -191,7 +184,7 @@ class Case:
                 f"fill address needs out_features = in_features * patch_size**data_dim = {self.spec.terms}, "
                 f"got {self.spec.out_features}"
             )
-        limit = PRECISIONS[DTYPES[self.input.dtype]].exact_limit
+        limit = PRECISIONS[self.input.dtype].exact_limit
         if math.prod(self.input_shape) > limit:
             raise CaseError(
                 f"fill address numbers {math.prod(self.input_shape)} input elements, but {self.input.dtype} "
@@ -217,11 +210,6 @@ class Case:
     def weight_shape(self) -> tuple[int, ...]:
         """``[C_out, C_in, P, ...]``."""
         return (self.spec.out_features, self.spec.in_features, *self.spec.taps)
-
-    @property
-    def torch_dtype(self) -> torch.dtype:
-        """The dtype of input, parameters and output."""
-        return DTYPES[self.input.dtype]
 
     def describe(self) -> str:
         """The case in words, on one line."""

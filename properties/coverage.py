@@ -14,7 +14,7 @@ CELLS: dict[str, tuple[str, ...]] = {
     "out_features": ("1", "= in_features", "other"),
     "batch": ("1", "few", "huge"),
     "bias": ("no", "yes"),
-    "dtype": tuple(DTYPES),
+    "dtype": DTYPES,
     "layout": LAYOUTS,
     "weight layout": WEIGHT_LAYOUTS,
     "fill": FILLS,

@@ -1,6 +1,6 @@
-"""Gives the tensors of a case their values.
+"""The values of a case's tensors, as NumPy arrays.
 
-All values are exactly representable in the case's dtype, so converting them rounds nothing, on any machine.
+All are float64 and exactly representable in the case's dtype, so converting them rounds nothing, on any machine.
 """
 
 import math
@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from oracles.rounding import PRECISIONS, Precision
+from oracles.precision import PRECISIONS, Precision
 from oracles.windows import covered
 from properties import generator
 from properties.case import Case
@@ -23,16 +21,6 @@ _LARGEST_INTEGER = {"float64": 2**20, "float32": 2**10, "bfloat16": 2**8, "float
 _READABLE_SEEDS = 10
 # Exponents of the wide fill; products of two values, summed over any number of terms, stay finite.
 _WIDE_EXPONENTS = {"float64": (-60, 60), "float32": (-20, 20), "bfloat16": (-20, 20), "float16": (-8, 4)}
-
-
-@dataclass(frozen=True)
-class Values:
-    """The tensors of a case: contiguous, on the CPU, in the case's dtype."""
-
-    x: Tensor
-    weight: Tensor
-    bias: Tensor | None
-    cotangent: Tensor
 
 
 @dataclass(frozen=True)
@@ -48,26 +36,23 @@ class _Amplitudes:
     cotangents: int
 
 
-def values(case: Case) -> Values:
-    """The tensors of a case, made from its data seed."""
+def values(case: Case) -> dict[str, NDArray[np.float64]]:
+    """The values of ``x``, ``weight``, ``cotangent`` and, where there is one, ``bias``, made from the data seed."""
     shapes = {"x": case.input_shape, "weight": case.weight_shape, "cotangent": case.output_shape}
     if case.spec.bias:
         shapes["bias"] = (case.spec.out_features,)
-    arrays: dict[str, NDArray[Any]]
+    drawn: dict[str, NDArray[Any]]
     if case.fill.integral:
-        arrays = _integers(case, shapes)
+        drawn = _integers(case, shapes)
     else:
-        precision = PRECISIONS[case.torch_dtype]
+        precision = PRECISIONS[case.input.dtype]
         draw = _real if case.fill.name == "real" else _wide
-        arrays = {name: draw(case, name, math.prod(shape), precision) for name, shape in shapes.items()}
-    tensors = {
-        name: torch.from_numpy(arrays[name].astype(np.float64)).reshape(shape).to(case.torch_dtype)
-        for name, shape in shapes.items()
-    }
+        drawn = {name: draw(case, name, math.prod(shape), precision) for name, shape in shapes.items()}
+    arrays = {name: drawn[name].astype(np.float64).reshape(shape) for name, shape in shapes.items()}
     if case.fill.name == "poison":
-        uncovered = ~covered(case.input.sizes, case.spec.patch_size, case.spec.step)
-        tensors["x"][:, uncovered] = math.nan
-    return Values(tensors["x"], tensors["weight"], tensors.get("bias"), _cotangent(case, tensors["cotangent"]))
+        arrays["x"][:, ~covered(case.input.sizes, case.spec.patch_size, case.spec.step)] = math.nan
+    arrays["cotangent"] = _cotangent(case, arrays["cotangent"])
+    return arrays
 
 
 def miss_probability(case: Case, *, gradient: bool) -> float | None:
@@ -121,7 +106,7 @@ def _integers(case: Case, shapes: dict[str, tuple[int, ...]]) -> dict[str, NDArr
 
 
 def _amplitudes(case: Case) -> _Amplitudes:
-    limit = int(PRECISIONS[case.torch_dtype].exact_limit)
+    limit = int(PRECISIONS[case.input.dtype].exact_limit)
     terms = case.spec.terms
     largest = 9 if case.fill.seed < _READABLE_SEEDS else _LARGEST_INTEGER[case.input.dtype]
     operand = max(1, min(largest, math.isqrt(limit // (terms + 1))))
@@ -149,15 +134,15 @@ def _wide(case: Case, name: str, count: int, precision: Precision) -> NDArray[An
     return np.ldexp((signs * significands).astype(np.float64), exponents - bits)
 
 
-def _cotangent(case: Case, random: Tensor) -> Tensor:
+def _cotangent(case: Case, random: NDArray[np.float64]) -> NDArray[np.float64]:
     """The cotangent's values; its layout is the trial's business, except that an expanded one repeats one token."""
     match case.backward.cotangent:
         case "ones":
-            return torch.ones_like(random)
+            return np.ones_like(random)
         case "zero":
-            return torch.zeros_like(random)
+            return np.zeros_like(random)
         case "expanded":
-            one_token = random.flatten(0, -2)[0]
-            return one_token.expand_as(random)
+            one_token = random.reshape(-1, random.shape[-1])[0]
+            return np.broadcast_to(one_token, random.shape).copy()
         case _:
             return random

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import seed as hypothesis_seed
 from hypothesis import strategies as st
 
-from oracles.rounding import PRECISIONS
+from oracles.precision import PRECISIONS
 from properties.case import (
     COTANGENTS,
     DTYPES,
@@ -103,7 +103,7 @@ def inputs(draw: st.DrawFn, spec: Spec, dtypes: Sequence[str]) -> Input:
 
 
 @st.composite
-def cases(draw: st.DrawFn, dtypes: Sequence[str] = tuple(DTYPES), data_dims: Sequence[int] = _DATA_DIMS) -> Case:
+def cases(draw: st.DrawFn, dtypes: Sequence[str] = DTYPES, data_dims: Sequence[int] = _DATA_DIMS) -> Case:
     """Whole cases, of bounded cost.
 
     Args:
@@ -128,7 +128,7 @@ def cases(draw: st.DrawFn, dtypes: Sequence[str] = tuple(DTYPES), data_dims: Seq
         if (
             spec.terms <= 64
             and math.prod(given_input.sizes) * given_input.batch * spec.in_features
-            <= PRECISIONS[DTYPES[given_input.dtype]].exact_limit
+            <= PRECISIONS[given_input.dtype].exact_limit
         ):
             spec = replace(spec, out_features=spec.terms)
         else:
@@ -143,7 +143,7 @@ def cases(draw: st.DrawFn, dtypes: Sequence[str] = tuple(DTYPES), data_dims: Seq
 
 
 def draw_cases(
-    seed: str, count: int, dtypes: Sequence[str] = tuple(DTYPES), data_dims: Sequence[int] = _DATA_DIMS
+    seed: str, count: int, dtypes: Sequence[str] = DTYPES, data_dims: Sequence[int] = _DATA_DIMS
 ) -> list[Case]:
     """The first ``count`` cases of the sequence that belongs to a seed.
 

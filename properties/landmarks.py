@@ -18,7 +18,7 @@ _SHAPES: dict[str, tuple[Spec, Input]] = {
 }
 
 
-def landmarks(dtypes: Sequence[str] = tuple(DTYPES)) -> dict[str, Case]:
+def landmarks(dtypes: Sequence[str] = DTYPES) -> dict[str, Case]:
     """Every landmark by name: twice on integers, in the most precise dtype, and once on real numbers, taking turns.
 
     Twice, so that a wrong layer passes with a probability that is stated and small, however many terms its sums have.

@@ -143,7 +143,7 @@ def make_plan(
     _known("only", selectors, [*names, *sorted(clauses, key=_clause_order)])
     _known("expected_failures", expected_failures or {}, names)
     _known("levels", levels, list(LEVELS.values()))
-    _known("dtypes", dtypes or (), list(DTYPES))
+    _known("dtypes", dtypes or (), DTYPES)
     if not levels or (dtypes is not None and not dtypes):
         raise CannotRun("levels and dtypes must not be empty")
     chosen = tuple(

@@ -9,6 +9,7 @@ from torch.nn import functional
 from properties.case import Case
 from properties.implementation import CannotRun
 from properties.layout import CHANNELS_LAST
+from properties.tensors import TORCH_DTYPES
 
 _CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 # Elements after the input that are made NaN: more than any register holds.
@@ -62,7 +63,7 @@ def reads_past_input(case: Case, device: torch.device) -> bool:
     The same kernels do it with the last pixel of an input of one channel: whether that shows depends on what was in
     that memory before.
     """
-    spec, dtype = case.spec, case.torch_dtype
+    spec, dtype = case.spec, TORCH_DTYPES[case.input.dtype]
     weight = torch.ones(case.weight_shape, dtype=dtype, device=device)
     if case.weight_layout == "channels_last":
         weight = weight.to(memory_format=CHANNELS_LAST[spec.data_dim])

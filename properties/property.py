@@ -36,8 +36,8 @@ class Property:
 
     def __call__(self, trial: Trial) -> Verdict:
         """Judge a trial: on every path there is a verdict."""
-        if trial.case.fill.name == "poison" and leaks_nan(trial.case.torch_dtype, trial.device):
-            return Inapplicable(nan_advice(trial.case.torch_dtype, trial.device))
+        if trial.case.fill.name == "poison" and leaks_nan(trial.dtype, trial.device):
+            return Inapplicable(nan_advice(trial.dtype, trial.device))
         try:
             verdict = self.judge(trial)
         except Unusable as missing:
@@ -48,7 +48,7 @@ class Property:
             raise TypeError(f"property {self.name} must return a verdict, got {verdict!r}")
         not_a_number = isinstance(verdict, Failed) and "nan" in (verdict.observed, verdict.expected)
         if not_a_number and reads_past_input(trial.case, trial.device):
-            return Inapplicable(past_input_advice(trial.case.torch_dtype, trial.device))
+            return Inapplicable(past_input_advice(trial.dtype, trial.device))
         return verdict
 
     def judge_case(self, case: Case, implementation: Implementation, device: str = "cpu") -> Verdict:

@@ -44,7 +44,7 @@ def complexity(case: Case) -> tuple[int, ...]:
     """What is smaller: axes first, then elements of input, weight and output, then numbers, then unusual features."""
     spec, given = case.spec, case.input
     features = (
-        list(DTYPES).index(given.dtype),
+        DTYPES.index(given.dtype),
         LAYOUTS.index(given.layout),
         WEIGHT_LAYOUTS.index(case.weight_layout),
         FILLS.index(case.fill.name),

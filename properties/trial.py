@@ -7,7 +7,7 @@ share one forward and one backward pass.
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from oracles import adjoint, rounding, unfold
+from oracles.precision import TF32
 from properties.case import Case
-from properties.fill import Values, values
 from properties.implementation import Implementation
 from properties.layout import CHANNELS_LAST, lay_out
+from properties.tensors import TORCH_DTYPES, Tensors, tensors
 
 
 class Raised(Exception):  # noqa: N818 - "the implementation raised"
@@ -68,13 +69,16 @@ class Trial:
 
     # What the implementation is given.
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of input, parameters and output."""
+        return TORCH_DTYPES[self.case.input.dtype]
+
     @cached_property
-    def values(self) -> Values:
-        """The case's tensors, contiguous, on the CPU, never given to the implementation."""
-        filled = values(self.case)
-        if self.case.input.layout == "expanded":
-            return Values(lay_out(filled.x, "expanded"), filled.weight, filled.bias, filled.cotangent)
-        return filled
+    def values(self) -> Tensors:
+        """The case's tensors, on the CPU, never given to the implementation."""
+        made = tensors(self.case)
+        return replace(made, x=lay_out(made.x, "expanded")) if self.case.input.layout == "expanded" else made
 
     def make_input(self, layout: str | None = None) -> Tensor:
         """A new input of the case's layout, or of another one; a leaf that requires a gradient where the case says."""
@@ -89,7 +93,7 @@ class Trial:
         """
         layer = self.construct()
         with blaming("setting conv.weight and conv.bias"):
-            layer = layer.to(self.device, self.case.torch_dtype)
+            layer = layer.to(self.device, self.dtype)
             if self.case.weight_layout == "channels_last":
                 layer = layer.to(memory_format=CHANNELS_LAST[self.case.spec.data_dim])
         self.set_parameters(layer)
@@ -198,9 +202,9 @@ class Trial:
         """
         result = self.call(layer, x, doing)
         with blaming(doing):
-            if not isinstance(result, Tensor) or result.dtype != self.case.torch_dtype:
+            if not isinstance(result, Tensor) or result.dtype != self.dtype:
                 kind = result.dtype if isinstance(result, Tensor) else type(result).__name__
-                raise TypeError(f"the output is {kind}, not a tensor of {self.case.torch_dtype} as before")
+                raise TypeError(f"the output is {kind}, not a tensor of {self.dtype} as before")
             if result.shape != self.case.output_shape:
                 raise TypeError(
                     f"the output has shape {list(result.shape)}, not {list(self.case.output_shape)} as before"
@@ -248,7 +252,7 @@ class Trial:
         found = self.forward_pass
         if isinstance(found, Raised):
             raise Unusable("forward raised (see runs_forward)")
-        if not isinstance(found, Tensor) or found.dtype != self.case.torch_dtype or found.device != self.x.device:
+        if not isinstance(found, Tensor) or found.dtype != self.dtype or found.device != self.x.device:
             raise Unusable("the output is no tensor of the input's dtype and device (see returns_tensor)")
         if found.shape != self.case.output_shape:
             raise Unusable("the output has the wrong shape (see grid_shape)")
@@ -320,9 +324,13 @@ class Trial:
 
     def _expect(self, exact: Tensor, magnitude: Tensor, terms: int) -> Expectation:
         # The contract names no accumulation dtype, so the coarsest that is correct: every partial sum in the dtype.
-        dtype = self.case.torch_dtype
-        operands = rounding.TF32 if self.case.tf32 and self.device.type == "cuda" else None
+        operands = TF32 if self.case.tf32 and self.device.type == "cuda" else None
         bound = rounding.bound(
-            magnitude, terms, dtype, accumulation=dtype, operands=operands, integral=self.case.fill.integral
+            magnitude,
+            terms,
+            self.dtype,
+            accumulation=self.dtype,
+            operands=operands,
+            integral=self.case.fill.integral,
         )
         return Expectation(exact, bound, magnitude, terms)

@@ -12,9 +12,9 @@ from patchify import Patchify
 from properties import Report, verify
 from properties.case import PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
 from properties.families import PROPERTIES
-from properties.fill import values
 from properties.property import Property
 from properties.settings import SETTINGS
+from properties.tensors import tensors
 from properties.trial import Trial
 from tests.misbehaving import (
     BackwardRaises,
@@ -171,7 +171,7 @@ THIN = (
 def test_expected_values_are_out_of_reach_of_the_layer(prop: Property) -> None:
     for case in THIN:
         trial = Trial(case, ZeroesItsInput)
-        kept = values(case)
+        kept = tensors(case)
         prop(trial)
         assert torch.equal(trial.values.x, kept.x), case
         assert torch.equal(trial.values.weight, kept.weight), case

@@ -9,14 +9,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from torch import Tensor
 
 from oracles import adjoint, loops, unfold
-from oracles.rounding import PRECISIONS
+from oracles.precision import PRECISIONS
 from properties.case import Backward, Case, Fill, Input, Spec
 from properties.fill import miss_probability, most_terms, values
 from properties.generation import cases
+from properties.tensors import TORCH_DTYPES, tensors
 from properties.trial import Trial
 
 
@@ -52,14 +52,14 @@ def magnitudes(case: Case) -> dict[str, float]:
 @given(filled("exact", ("random", "channels_first", "zero")))
 @settings(max_examples=100)
 def test_exact_sums_stay_within_the_limit(case: Case) -> None:
-    limit = PRECISIONS[case.torch_dtype].exact_limit
+    limit = PRECISIONS[case.input.dtype].exact_limit
     assert {name: m for name, m in magnitudes(case).items() if m > limit} == {}
 
 
 @given(filled("exact", ("ones", "expanded")))
 @settings(max_examples=50)
 def test_exact_tokens_stay_within_the_limit_for_every_cotangent(case: Case) -> None:
-    assert magnitudes(case)["tokens"] <= PRECISIONS[case.torch_dtype].exact_limit
+    assert magnitudes(case)["tokens"] <= PRECISIONS[case.input.dtype].exact_limit
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_exact_tokens_stay_within_the_limit_for_every_cotangent(case: Case) -> N
 @pytest.mark.parametrize("seed", [0, 1000])
 def test_exact_sums_of_many_terms_stay_within_the_limit(spec: Spec, given_input: Input, seed: int) -> None:
     case = Case(spec, given_input, Fill("exact", seed), backward=Backward(("input", "weight", "bias"), "random"))
-    limit = PRECISIONS[case.torch_dtype].exact_limit
+    limit = PRECISIONS[case.input.dtype].exact_limit
     found = magnitudes(case)
     assert {name: m for name, m in found.items() if m > limit} == {}
     # Nor is anything checked on zeros alone.
@@ -87,30 +87,20 @@ def test_exact_sums_of_many_terms_stay_within_the_limit(spec: Spec, given_input:
 @given(cases(), st.sampled_from(["exact", "real", "wide", "poison"]), st.integers(0, 2**32))
 @settings(max_examples=200)
 def test_no_value_is_rounded(case: Case, name: str, seed: int) -> None:
-    case = replace(case, fill=Fill(name, seed))
-    unrounded: list[Tensor] = []
-    right = torch.from_numpy
-
-    def recording(array: NDArray[np.float64]) -> Tensor:
-        unrounded.append(right(array).clone())
-        return unrounded[-1].clone()
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "from_numpy", recording)
-        found = values(replace(case, backward=replace(case.backward, cotangent="random")))
-    tensors = [found.x, found.weight, found.cotangent] + ([found.bias] if found.bias is not None else [])
-    assert len(unrounded) == len(tensors)
-    for before, after in zip(unrounded, tensors, strict=True):
-        assert (before.dtype, after.dtype) == (torch.float64, case.torch_dtype)
-        kept = ~after.isnan().reshape(-1)
-        assert torch.equal(before[kept], after.reshape(-1).double()[kept])
-        assert bool(after[~after.isnan()].isfinite().all())
+    case = replace(case, fill=Fill(name, seed), backward=replace(case.backward, cotangent="random"))
+    converted = tensors(case)
+    for tensor_name, array in values(case).items():
+        tensor: Tensor = getattr(converted, tensor_name)
+        assert array.dtype == np.float64
+        assert tensor.dtype == TORCH_DTYPES[case.input.dtype]
+        assert np.array_equal(tensor.double().numpy(), array, equal_nan=True)
+        assert not np.isinf(array).any()
 
 
 @given(filled("exact"))
 @settings(max_examples=50)
 def test_exact_values_are_integers(case: Case) -> None:
-    found = values(case)
+    found = tensors(case)
     for tensor in (found.x, found.weight, found.cotangent, *([] if found.bias is None else [found.bias])):
         assert torch.equal(tensor, tensor.round())
 
@@ -121,12 +111,12 @@ def test_poison_is_in_exactly_the_uncovered_pixels(case: Case) -> None:
     covered = np.zeros(case.input.sizes, dtype=bool)
     for _, window in loops.windows(case.input.sizes, case.spec.patch_size, case.spec.step):
         covered[window] = True
-    found = values(case)
+    found = tensors(case)
     expected = torch.from_numpy(~covered)[None, ..., None].expand(case.input_shape)
     assert torch.equal(found.x.isnan(), expected)
     assert not found.weight.isnan().any()
     # Everywhere else the values are those of the exact fill.
-    exact = values(replace(case, fill=replace(case.fill, name="exact")))
+    exact = tensors(replace(case, fill=replace(case.fill, name="exact")))
     assert torch.equal(found.x[~expected], exact.x[~expected])
     assert torch.equal(found.weight, exact.weight)
 
@@ -136,9 +126,9 @@ def test_poison_is_in_exactly_the_uncovered_pixels(case: Case) -> None:
 def test_address_numbers_pixels_and_unfolds(case: Case) -> None:
     spec = case.spec
     case = replace(case, spec=replace(spec, out_features=spec.terms), fill=Fill("address", 3))
-    found = values(case)
-    assert torch.equal(found.x.reshape(-1), torch.arange(1, found.x.numel() + 1, dtype=case.torch_dtype))
-    assert torch.equal(found.weight.flatten(1), torch.eye(spec.terms, dtype=case.torch_dtype))
+    found = tensors(case)
+    assert torch.equal(found.x.reshape(-1), torch.arange(1, found.x.numel() + 1, dtype=TORCH_DTYPES[case.input.dtype]))
+    assert torch.equal(found.weight.flatten(1), torch.eye(spec.terms, dtype=TORCH_DTYPES[case.input.dtype]))
     assert (found.bias is None) == (not spec.bias)
     if found.bias is not None:
         assert not found.bias.any()
@@ -149,13 +139,13 @@ def test_address_numbers_pixels_and_unfolds(case: Case) -> None:
 @given(filled("wide", ("random", "expanded", "zero", "channels_first")))
 @settings(max_examples=80)
 def test_wide_sums_stay_finite(case: Case) -> None:
-    most = torch.finfo(case.torch_dtype).max
+    most = torch.finfo(TORCH_DTYPES[case.input.dtype]).max
     assert {name: m for name, m in magnitudes(case).items() if not m <= most} == {}
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"])
 def test_wide_values_are_of_many_magnitudes(dtype: str) -> None:
-    x = values(Case(Spec(), Input(1, (1000,), dtype), Fill("wide", 5))).x.double()
+    x = tensors(Case(Spec(), Input(1, (1000,), dtype), Fill("wide", 5))).x.double()
     assert x.abs().min() > 0
     assert math.log2(float(x.abs().max() / x.abs().min())) > 10
     assert 300 < int((x < 0).sum()) < 700
@@ -164,8 +154,8 @@ def test_wide_values_are_of_many_magnitudes(dtype: str) -> None:
 @pytest.mark.parametrize("dtype", ["float64", "float32", "bfloat16", "float16"])
 def test_real_values_use_every_bit(dtype: str) -> None:
     case = Case(Spec(), Input(1, (1000,), dtype), Fill("real", 5))
-    x = values(case).x.double() / PRECISIONS[case.torch_dtype].unit_roundoff
-    assert x.abs().max() < PRECISIONS[case.torch_dtype].exact_limit
+    x = tensors(case).x.double() / PRECISIONS[case.input.dtype].unit_roundoff
+    assert x.abs().max() < PRECISIONS[case.input.dtype].exact_limit
     assert torch.equal(x, x.round())
     assert 400 < int((x % 2 == 1).sum()) < 600  # the last bit
     assert 300 < int((x < 0).sum()) < 700
@@ -173,7 +163,7 @@ def test_real_values_use_every_bit(dtype: str) -> None:
 
 def test_cotangents() -> None:
     plain = Case(Spec(2, 3, 2, 2), Input(2, (4, 6)), Fill("exact", 50), backward=Backward(("input",), "random"))
-    random = values(plain).cotangent
+    random = tensors(plain).cotangent
     assert tuple(random.shape) == (2, 2, 3, 3)
     expected = {
         "random": random,
@@ -183,16 +173,16 @@ def test_cotangents() -> None:
         "expanded": random[0, 0, 0].expand(2, 2, 3, 3),
     }
     for name, tensor in expected.items():
-        assert torch.equal(values(replace(plain, backward=Backward(("input",), name))).cotangent, tensor)
+        assert torch.equal(tensors(replace(plain, backward=Backward(("input",), name))).cotangent, tensor)
 
 
 @given(cases())
 @settings(max_examples=40)
 def test_values_depend_on_nothing_but_the_case(case: Case) -> None:
     torch.manual_seed(0)
-    first = values(case)
+    first = tensors(case)
     torch.manual_seed(1)
-    second = values(case)
+    second = tensors(case)
     for one, other in itertools.zip_longest(vars(first).values(), vars(second).values()):
         assert (one is None) == (other is None)
         if one is not None:
@@ -242,6 +232,6 @@ def test_miss_probability_is_nearly_reached() -> None:
     template = exact(Spec(8, 1), Input(1, (1,), "bfloat16"))
     missed = 0
     for seed in range(100, 1100):
-        found = values(replace(template, fill=Fill("exact", seed)))
+        found = tensors(replace(template, fill=Fill("exact", seed)))
         missed += float(found.x[0, 0, 0] * found.weight[0, 0, 0]) == 0
     assert 1 - (10 / 11) ** 2 - 0.04 < missed / 1000 < 2 / 11 + 0.03

@@ -54,9 +54,9 @@ def test_grid() -> None:
 @pytest.mark.parametrize(("sizes", "patch_size", "stride", "expected"), COVERED)
 def test_covered(sizes: tuple[int, ...], patch_size: int, stride: int, expected: list[str]) -> None:
     found = windows.covered(sizes, patch_size, stride)
-    assert found.dtype == torch.bool
-    assert tuple(found.shape) == sizes
-    rows = found.reshape(-1, sizes[-1]).int().tolist()
+    assert found.dtype == np.bool_
+    assert found.shape == sizes
+    rows = found.reshape(-1, sizes[-1]).astype(int).tolist()
     assert ["".join(map(str, row)) for row in rows] == expected
 
 
@@ -262,6 +262,6 @@ def test_oracle_that_is_wrong_in_floating_point_only_is_found(monkeypatch: pytes
 
 
 def test_wrong_windows_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(agreement, "covered", lambda sizes, patch_size, stride: torch.ones(sizes, dtype=torch.bool))
+    monkeypatch.setattr(agreement, "covered", lambda sizes, patch_size, stride: np.ones(sizes, dtype=bool))
     with pytest.raises(OracleError, match=r"^windows on sizes \(8,\), patch_size 3, stride 2: covered pixels is "):
         check_oracles()

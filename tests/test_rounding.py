@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from oracles.rounding import PRECISIONS, TF32, bound
+from oracles.precision import PRECISIONS, TF32
+from oracles.rounding import bound, precision_of
 
-DTYPES = list(PRECISIONS)
+DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 
 
 def of(*magnitudes: float) -> Tensor:
@@ -19,7 +20,7 @@ def of(*magnitudes: float) -> Tensor:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_precision_is_that_of_torch(dtype: torch.dtype) -> None:
-    precision, info = PRECISIONS[dtype], torch.finfo(dtype)
+    precision, info = precision_of(dtype), torch.finfo(dtype)
     assert precision.unit_roundoff == info.eps / 2
     assert precision.exact_limit == 2 / info.eps
     assert precision.smallest_subnormal == info.tiny * info.eps
@@ -32,7 +33,7 @@ def test_precision_is_that_of_torch(dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_zero_up_to_the_exact_limit_for_integers(dtype: torch.dtype) -> None:
-    limit = PRECISIONS[dtype].exact_limit
+    limit = precision_of(dtype).exact_limit
     magnitudes = of(0.0, 1.0, limit - 1, limit, limit + 2)
     found = bound(magnitudes, 3, dtype, dtype, integral=True)
     assert (found == 0).tolist() == [True, True, True, True, False]
@@ -64,7 +65,7 @@ def test_grows_with_magnitude_and_terms(dtype: torch.dtype) -> None:
     small, large = bound(of(1.0, 2.0), 3, dtype, dtype).tolist()
     assert 0 < small < large
     assert float(bound(of(1.0), 4, dtype, dtype)) > small
-    tiny = PRECISIONS[dtype].smallest_subnormal
+    tiny = precision_of(dtype).smallest_subnormal
     assert float(bound(of(0.0), 3, dtype, dtype)) == 4 * tiny
 
 
@@ -83,7 +84,7 @@ def test_shape_is_that_of_the_magnitude(dtype: torch.dtype) -> None:
 
 def test_operands_widen_it() -> None:
     plain = float(bound(of(1.0), 4, torch.float32, torch.float32))
-    rounded = float(bound(of(1.0), 4, torch.float32, torch.float32, operands=PRECISIONS[torch.bfloat16]))
+    rounded = float(bound(of(1.0), 4, torch.float32, torch.float32, operands=PRECISIONS["bfloat16"]))
     # Two factors, each off by u = 2**-8 at most: (1 + u)**2 - 1.
     assert rounded - plain == pytest.approx(2 * 2.0**-8 + 2.0**-16, rel=1e-5)
 
@@ -91,7 +92,7 @@ def test_operands_widen_it() -> None:
 def test_rounded_operands_and_rounded_sums_multiply() -> None:
     # 128 terms in bfloat16, u = 2**-8: the sum is off by up to a half, and each of the two factors by up to u.
     u = 2.0**-8
-    found = float(bound(of(1.0), 128, torch.bfloat16, torch.bfloat16, operands=PRECISIONS[torch.bfloat16]))
+    found = float(bound(of(1.0), 128, torch.bfloat16, torch.bfloat16, operands=PRECISIONS["bfloat16"]))
     assert found == pytest.approx((1 + 0.5) * (1 + u) ** 2 - 1, rel=1e-6)
 
 
@@ -145,7 +146,7 @@ def test_rounded_operand_of_few_terms_is_within_the_operand_bound(seed: int, ter
     left, right = drawn(seed, terms, torch.float32)
     value, magnitude = exact(left, right)
     rounded = recursive_sum(left.bfloat16().float(), right.bfloat16().float())
-    limit = bound(of(magnitude), terms, torch.float32, torch.float32, operands=PRECISIONS[torch.bfloat16])
+    limit = bound(of(magnitude), terms, torch.float32, torch.float32, operands=PRECISIONS["bfloat16"])
     assert abs(float(rounded) - value) <= float(limit)
 
 
@@ -181,7 +182,7 @@ def test_tf32_operand_exceeds_the_bound() -> None:
 @given(st.integers(0, 2**32 - 1), st.integers(1, 50), st.sampled_from([torch.float32, torch.float16, torch.bfloat16]))
 @settings(max_examples=60)
 def test_integers_within_the_limit_are_exact(seed: int, terms: int, dtype: torch.dtype) -> None:
-    most = max(1, math.isqrt(int(PRECISIONS[dtype].exact_limit) // terms))
+    most = max(1, math.isqrt(int(precision_of(dtype).exact_limit) // terms))
     generator = torch.Generator().manual_seed(seed)
     left, right = torch.randint(-most, most + 1, (2, terms), generator=generator).to(dtype)
     value, magnitude = exact(left, right)

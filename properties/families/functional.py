@@ -5,6 +5,7 @@ from torch import Tensor
 from torch.func import functional_call, jacrev, vmap
 
 from oracles import rounding
+from oracles.precision import PRECISIONS
 from properties.comparison import compare_all
 from properties.families.purity import same_tokens
 from properties.platform import leaks_nan, nan_advice
@@ -83,10 +84,10 @@ def runs_on_meta(trial: Trial) -> Verdict:
     trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     with blaming("forward on the meta device"):
         layer = trial.make_layer().to("meta")
-        found = layer(torch.empty(trial.case.input_shape, dtype=trial.case.torch_dtype, device="meta"))
-    if found.shape != trial.case.output_shape or found.dtype != trial.case.torch_dtype or found.device.type != "meta":
+        found = layer(torch.empty(trial.case.input_shape, dtype=trial.dtype, device="meta"))
+    if found.shape != trial.case.output_shape or found.dtype != trial.dtype or found.device.type != "meta":
         observed = f"{list(found.shape)} {found.dtype} on {found.device}"
-        expected = f"{list(trial.case.output_shape)} {trial.case.torch_dtype} on meta"
+        expected = f"{list(trial.case.output_shape)} {trial.dtype} on meta"
         return Failed("the output on the meta device has another form", observed=observed, expected=expected)
     return Passed()
 
@@ -102,7 +103,7 @@ def runs_under_autocast(trial: Trial) -> Verdict:
     trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     with blaming("forward under autocast"), torch.autocast(trial.device.type, dtype=torch.bfloat16):
         found: object = trial.layer(trial.make_input())
-    allowed = dict.fromkeys((torch.bfloat16, torch.float32, trial.case.torch_dtype))
+    allowed = dict.fromkeys((torch.bfloat16, torch.float32, trial.dtype))
     if not isinstance(found, Tensor) or found.dtype not in allowed:
         return Failed(
             "the output under autocast has another dtype",
@@ -115,7 +116,7 @@ def runs_under_autocast(trial: Trial) -> Verdict:
         expected.terms,
         torch.bfloat16,
         accumulation=torch.bfloat16,
-        operands=rounding.PRECISIONS[torch.bfloat16],
+        operands=PRECISIONS["bfloat16"],
     )
     what = "output values under autocast are further off than bfloat16 explains"
     return compare_all(what, found, Expectation(expected.values, bound), "output")

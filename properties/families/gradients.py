@@ -42,7 +42,7 @@ def runs_backward(trial: Trial) -> Verdict:
         if gradient is None:
             return Failed(f"no gradient reaches the {name}", observed="None", expected="a gradient")
         found = f"{list(gradient.shape)} {gradient.dtype}"
-        expected = f"{list(shapes[name])} {trial.case.torch_dtype}"
+        expected = f"{list(shapes[name])} {trial.dtype}"
         if found != expected:
             return Failed(f"the gradient of the {name} has the wrong form", observed=found, expected=expected)
     return Passed()

@@ -101,7 +101,7 @@ def rejects_small_sizes(trial: Trial) -> Verdict:
 
 def _accepted(trial: Trial, description: str, shape: Sequence[int], named: Sequence[int] = ()) -> Failed | None:
     """Say so where an input of the given shape is not refused, or not with all the numbers that were to be named."""
-    x = torch.ones(tuple(shape), dtype=trial.case.torch_dtype, device=trial.device)
+    x = torch.ones(tuple(shape), dtype=trial.dtype, device=trial.device)
     where = f"input {list(shape)}"
     try:
         output: object = trial.layer(x)

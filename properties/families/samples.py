@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 
 from oracles.windows import covered, origins
@@ -103,7 +104,7 @@ def tokens_local(trial: Trial) -> Verdict:
 def _pixels(trial: Trial) -> list[tuple[int, ...]]:
     """A few pixels, covered ones among them: the first, the last, and two in between."""
     sizes = trial.case.input.sizes
-    places = covered(sizes, trial.case.spec.patch_size, trial.case.spec.step).nonzero()
+    places = np.argwhere(covered(sizes, trial.case.spec.patch_size, trial.case.spec.step))
     within = [places[len(places) * part // 3] for part in (1, 2)]
     return [(0,) * len(sizes), *(tuple(int(i) for i in place) for place in within), tuple(size - 1 for size in sizes)]
 
@@ -131,8 +132,8 @@ def nonfinite_reaches_its_tokens(trial: Trial) -> Verdict:
 
     Catches inputs that are cleaned on the way in, and products with zero that spread NaN to other tokens.
     """
-    if leaks_nan(trial.case.torch_dtype, trial.device):
-        return Inapplicable(nan_advice(trial.case.torch_dtype, trial.device))
+    if leaks_nan(trial.dtype, trial.device):
+        return Inapplicable(nan_advice(trial.dtype, trial.device))
     trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     for value, pixel in zip((math.nan, math.inf, -math.inf, math.nan), _pixels(trial), strict=True):
         x = trial.values.x.clone()
@@ -164,12 +165,12 @@ def feeds_position_embedding(trial: Trial) -> Verdict:
     if isinstance(output, Raised):
         raise Unusable("forward raised (see runs_forward)")
     spec, shape = trial.case.spec, trial.case.output_shape
-    positions = {"a position embedding": torch.ones(shape[1:], dtype=trial.case.torch_dtype, device=trial.device)}
-    mixer = torch.nn.Linear(shape[-1], 2, device=trial.device, dtype=trial.case.torch_dtype)
+    positions = {"a position embedding": torch.ones(shape[1:], dtype=trial.dtype, device=trial.device)}
+    mixer = torch.nn.Linear(shape[-1], 2, device=trial.device, dtype=trial.dtype)
     if PositionEmbeddingND is not None and spec.out_features % spec.data_dim == 0:
         embedding = PositionEmbeddingND(spec.out_features, spec.data_dim, trial.case.grid).to(trial.device)
         with blaming("nvsubquadratic's PositionEmbeddingND"):
-            positions["nvsubquadratic's PositionEmbeddingND"] = embedding(output).to(trial.case.torch_dtype)
+            positions["nvsubquadratic's PositionEmbeddingND"] = embedding(output).to(trial.dtype)
     for name, position in positions.items():
         with blaming(f"adding {name}"):
             embedded = output + position  # type: ignore[operator]

@@ -34,8 +34,8 @@ def returns_tensor(trial: Trial) -> Verdict:
     output = _output(trial)
     if not isinstance(output, Tensor):
         return Failed("the output is no tensor", observed=type(output).__name__, expected="torch.Tensor")
-    expected = f"{trial.case.torch_dtype} on {trial.x.device}"
-    if (output.dtype, output.device) != (trial.case.torch_dtype, trial.x.device):
+    expected = f"{trial.dtype} on {trial.x.device}"
+    if (output.dtype, output.device) != (trial.dtype, trial.x.device):
         observed = f"{output.dtype} on {output.device}"
         return Failed("the output's dtype or device is not the input's", observed=observed, expected=expected)
     return Passed()

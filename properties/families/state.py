@@ -123,7 +123,7 @@ def survives_conversion(trial: Trial) -> Verdict:
     trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     layer = trial.make_layer()
     trial.embed(layer, trial.make_input(), "forward")
-    other = torch.float64 if trial.case.torch_dtype != torch.float64 else torch.float32
+    other = torch.float64 if trial.dtype != torch.float64 else torch.float32
     with blaming(f"conversion to {other}"):
         layer = layer.to(other)
         tokens = layer(trial.make_input().to(other))
@@ -131,7 +131,7 @@ def survives_conversion(trial: Trial) -> Verdict:
         found = tokens.dtype if isinstance(tokens, torch.Tensor) else type(tokens).__name__
         return Failed("the output does not follow a conversion", observed=str(found), expected=str(other))
     with blaming("conversion back"):
-        layer = layer.to(trial.case.torch_dtype).to(trial.device)
+        layer = layer.to(trial.dtype).to(trial.device)
         # Narrower numbers do not hold the parameters: they are set anew, in place.
         trial.set_parameters(layer)
     after = trial.embed(layer, trial.make_input(), "forward after conversion")

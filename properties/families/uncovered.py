@@ -15,7 +15,7 @@ from properties.verdict import Failed, Passed, Place, Verdict
 def _uncovered(trial: Trial) -> torch.Tensor:
     """Bool ``[*s]``, on the CPU."""
     case = trial.case
-    mask = ~covered(case.input.sizes, case.spec.patch_size, case.spec.step)
+    mask = torch.from_numpy(~covered(case.input.sizes, case.spec.patch_size, case.spec.step))
     if not bool(mask.any()):
         raise Unusable("every pixel is covered")
     return mask
@@ -30,7 +30,7 @@ def uncovered_pixels_ignored(trial: Trial) -> Verdict:
     mask = _uncovered(trial).unsqueeze(-1)
     trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     outputs = []
-    nonfinite = () if leaks_nan(trial.case.torch_dtype, trial.device) else (math.nan, math.inf, -math.inf)
+    nonfinite = () if leaks_nan(trial.dtype, trial.device) else (math.nan, math.inf, -math.inf)
     for value in (0.0, 1.0, *nonfinite):
         x = lay_out(trial.values.x.masked_fill(mask, value).to(trial.device), trial.case.input.layout)
         outputs.append(trial.embed(trial.layer, x, f"forward with uncovered pixels at {value}").detach())
