@@ -14,7 +14,8 @@ from properties.plan import Plan, make_plan
 from properties.property import Property
 from properties.record import write_record
 from properties.report import Failure, Report
-from properties.shard import AfterCase, ShardResult, run_shard, undisturbed
+from properties.settings import undisturbed
+from properties.shard import AfterCase, ShardResult, run_shard
 from properties.shrink import shrink as shrink_case
 from properties.trial import Trial
 from properties.verdict import Failed, Verdict

@@ -1,6 +1,8 @@
-"""Torch's global settings that a layer could change."""
+"""Torch's global settings that a layer could change, and a place where it changes none of the caller's."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,3 +50,34 @@ SETTINGS: dict[str, Setting] = {
         lambda: torch.is_autocast_enabled("cpu"), lambda value: torch.set_autocast_enabled("cpu", value), False
     ),
 }
+
+
+@contextmanager
+def undisturbed(device: str, *, tf32: bool = False) -> Iterator[None]:
+    """Keep torch's random state, its settings and the warnings of the caller as they are.
+
+    Inside there is one thread, since the number of threads changes the order of summation and so the slack that is
+    reported; gradients are on, autocast is off and TF32 as asked, whatever the caller is in. Settings that the
+    implementation changes do not reach the next trial. Its warnings are not judged, and where the caller has made
+    warnings errors, they would be.
+    """
+    kept = {name: setting.read() for name, setting in SETTINGS.items()}
+    torch.set_num_threads(1)
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
+    kind = torch.device(device).type
+    devices = [] if kind == "cpu" else [torch.device(device)]
+    try:
+        with (
+            torch.random.fork_rng(devices, device_type="cuda" if kind == "cpu" else kind),
+            warnings.catch_warnings(),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            torch.autocast(kind, enabled=False),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for name, value in kept.items():
+            if SETTINGS[name].read() != value:
+                SETTINGS[name].write(value)

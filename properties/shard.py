@@ -1,20 +1,16 @@
 """The part of a run that one worker does, and what comes of it: plain data."""
 
 import time
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
-
-import torch
 
 from properties.case import Case
 from properties.coverage import cells
 from properties.plan import Plan
 from properties.property import Property
-from properties.settings import SETTINGS
+from properties.settings import undisturbed
 from properties.shrink import complexity
 from properties.trial import Trial
 from properties.verdict import Failed, Inapplicable, Passed
@@ -156,34 +152,3 @@ def run_case(
             if isinstance(verdict, Failed):
                 failed.append(prop.name)
     return failed
-
-
-@contextmanager
-def undisturbed(device: str, *, tf32: bool = False) -> Iterator[None]:
-    """Keep torch's random state, its settings and the warnings of the caller as they are.
-
-    Inside there is one thread, since the number of threads changes the order of summation and so the slack that is
-    reported; gradients are on, autocast is off and TF32 as asked, whatever the caller is in. Settings that the
-    implementation changes do not reach the next trial. Its warnings are not judged, and where the caller has made
-    warnings errors, they would be.
-    """
-    kept = {name: setting.read() for name, setting in SETTINGS.items()}
-    torch.set_num_threads(1)
-    torch.set_float32_matmul_precision("high" if tf32 else "highest")
-    torch.backends.cudnn.allow_tf32 = tf32
-    kind = torch.device(device).type
-    devices = [] if kind == "cpu" else [torch.device(device)]
-    try:
-        with (
-            torch.random.fork_rng(devices, device_type="cuda" if kind == "cpu" else kind),
-            warnings.catch_warnings(),
-            torch.inference_mode(False),
-            torch.enable_grad(),
-            torch.autocast(kind, enabled=False),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for name, value in kept.items():
-            if SETTINGS[name].read() != value:
-                SETTINGS[name].write(value)

@@ -18,7 +18,7 @@ from properties.generation import cases, draw_cases
 from properties.landmarks import landmarks
 from properties.plan import make_plan
 from properties.property import LEVELS, Property, checks
-from properties.shard import undisturbed
+from properties.settings import undisturbed
 from properties.small_scope import PROPERTIES as SMALL_SCOPE
 from properties.trial import Raised, Trial, Unusable
 from properties.verdict import Failed, Inapplicable, Passed, Verdict
