@@ -1,4 +1,4 @@
-"""Torch's global settings that a layer could change."""
+"""Torch's global settings that a layer could change, and a place where it changes none of the caller's."""
 
 import warnings
 from collections.abc import Callable, Iterator
