@@ -6,13 +6,20 @@ from properties.case import Case
 from properties.families import PROPERTIES
 from properties.implementation import CannotRun
 from properties.options import DEFAULT_IMPLEMENTATION
-from properties.script_bodies import ADAPTED, BODIES
-from properties.script_source import WIDTH, Block, Subject, chosen_blocks, names_in
+from properties.scripts import compiled, functional, gradients, interface, numbers, state
+from properties.scripts.pieces import code_blocks, layer_blocks
+from properties.scripts.subject import WIDTH, Block, Body, Subject, names_in, needed
+from properties.scripts.tensors import drawn_blocks, few_numbers, generator_blocks, literal_blocks
 from properties.verdict import Failed
 
+BODIES: dict[str, Body] = {
+    name: body
+    for part in (interface, numbers, gradients, compiled, state, functional)
+    for name, body in part.BODIES.items()
+}
 # Where the shipped layer is more than its convolution: compiled, and in what its constructor and its checks refuse.
-_NOT_EAGER = ("interface", "compiled", "rejection")
-_MODULES = ("copy", "gc", "hashlib", "io", "math", "pickle", "re", "struct", "weakref")
+_MORE_THAN_A_CONVOLUTION = {*interface.BODIES, *compiled.BODIES, "exports"}
+_MODULES = ("copy", "gc", "hashlib", "io", "math", "operator", "pickle", "re", "struct", "weakref")
 
 
 def standalone_script(prop: str, implementation: str, device: str, case: Case, verdict: Failed) -> str:
@@ -26,35 +33,43 @@ def standalone_script(prop: str, implementation: str, device: str, case: Case, v
         verdict: how it failed.
 
     Raises:
-        CannotRun: where there is no such property, the layer cannot be imported, or torch alone cannot show the failure.
+        CannotRun: where there is no such property, no import statement can name the layer, or torch alone cannot show
+            the failure.
     """
     named = {known.name: known for known in PROPERTIES}
     if prop not in named:
         raise CannotRun(f"there is no property {prop!r}; the properties are {', '.join(named)}")
-    judged_in = named[prop].judge.__module__.rpartition(".")[2]
-    inline = implementation == DEFAULT_IMPLEMENTATION and judged_in not in _NOT_EAGER and prop != "exports"
+    inline = implementation == DEFAULT_IMPLEMENTATION and prop not in _MORE_THAN_A_CONVOLUTION
     subject = Subject(named[prop], implementation, device, case, verdict, inline)
+    subject = gradients.ADAPTED.get(prop, Subject.itself)(subject)
     body = BODIES[prop](subject)
-    subject = ADAPTED.get(prop, lambda same: same)(subject)
-    blocks = chosen_blocks(subject, body)
+    lines = [line for line in body if isinstance(line, str)]
+    blocks = _blocks(subject, [line for line in body if isinstance(line, Block)], lines)
     settings = _settings(subject)
-    code = [line for block in blocks for line in block.lines] + settings + body
-    sections = [*_header(subject), *_imports(subject, names_in(code)), *_definitions(blocks)]
-    if settings:
-        sections += [*settings, ""]
-    return "\n".join([*sections, *body]) + "\n"
+    imports = _imports(subject, names_in([*(line for block in blocks for line in block.lines), *settings, *lines]))
+    return "\n".join([*_header(subject), *imports, *_definitions(blocks), *settings, *lines, ""])
+
+
+def _blocks(subject: Subject, functions: list[Block], lines: list[str]) -> list[Block]:
+    """The blocks for a body, with numbers in full where they are few, else with the generator."""
+    code, layer = [*code_blocks(subject), *functions], layer_blocks(subject)
+    if "draw" not in names_in(lines):
+        blocks = needed([*code, *literal_blocks(subject), *layer], lines)
+        if few_numbers(subject, blocks):
+            return blocks
+    return needed([*code, *generator_blocks(subject), *drawn_blocks(subject), *layer], lines)
 
 
 def _header(subject: Subject) -> list[str]:
     """Which law, which layer, what was observed and what was expected, as comments."""
     prop, verdict = subject.prop, subject.verdict
-    law = " ".join(prop.law.split("\n\n")[0].split())
+    law = f"{prop.name} ({', '.join(prop.clauses)}): {' '.join(prop.law.split())}"
     where = f" at {verdict.where}" if str(verdict.where) else ""
     values = f": observed {verdict.observed}, expected {verdict.expected}" if verdict.observed else ""
     found = f"{subject.implementation} on {subject.device}: {verdict.what}{where}{values}"
-    lines = [f"{prop.name} ({', '.join(prop.clauses)}): {law}", " ".join(found.split())]
-    wrapped = [row for line in lines for row in textwrap.wrap(line, WIDTH - 2, max_lines=2)]
-    return [f"# {row}" for row in wrapped]
+    width = WIDTH - 2
+    rows = [*textwrap.wrap(law, width, max_lines=1, placeholder=" ..."), *textwrap.wrap(found, width, max_lines=2)]
+    return [f"# {row}" for row in rows]
 
 
 def _imports(subject: Subject, names: set[str]) -> list[str]:
@@ -78,14 +93,11 @@ def _importable(implementation: str) -> tuple[str, str, str]:
         CannotRun: where no import statement can name the layer.
     """
     module, _, name = implementation.partition(":")
-    if (
-        "<" in implementation
-        or module == "__main__"
-        or not all(part.isidentifier() for part in (*module.split("."), *name.split(".")))
-    ):
+    parts = [*module.split("."), *name.split(".")]
+    if module == "__main__" or not all(part.isidentifier() for part in parts):
         raise CannotRun(
-            f"no script can import {implementation}: define the layer in a module of its own, at the top level, and "
-            "verify it there by its name, 'package.module:Name'"
+            f"no script can import {implementation}: define the layer at the top level of a module and verify it there "
+            "by its name, 'package.module:Name'"
         )
     first, _, rest = name.partition(".")
     return module, first, rest
@@ -93,15 +105,12 @@ def _importable(implementation: str) -> tuple[str, str, str]:
 
 def _definitions(blocks: list[Block]) -> list[str]:
     """Functions and classes, two empty lines around each; then tensors; then the layer, after an empty line."""
-    lines: list[str] = []
-    for block in blocks:
-        if block.is_code:
-            lines += ["", *block.lines, ""]
-    if lines:
+    code, plain = [block for block in blocks if block.is_code], [block for block in blocks if not block.is_code]
+    lines = [line for block in code for line in ("", *block.lines, "")]
+    if code:
         lines.append("")
-    plain = [block for block in blocks if not block.is_code]
     for block in plain:
-        if block.name == "layer" and len(plain) > 1:
+        if block.name == "layer" and block is not plain[0]:
             lines.append("")
         lines += block.lines
     return [*lines, ""] if plain else lines
