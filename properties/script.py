@@ -63,7 +63,7 @@ def _blocks(subject: Subject, functions: list[Block], lines: list[str]) -> list[
 def _header(subject: Subject) -> list[str]:
     """Which law, which layer, what was observed and what was expected, as comments."""
     prop, verdict = subject.prop, subject.verdict
-    law = f"{prop.name} ({', '.join(prop.clauses)}): {' '.join(prop.law.split())}"
+    law = f"{prop.name} ({', '.join(prop.clauses)}): {' '.join(prop.law.split(chr(10) * 2)[0].split())}"
     where = f" at {verdict.where}" if str(verdict.where) else ""
     values = f": observed {verdict.observed}, expected {verdict.expected}" if verdict.observed else ""
     found = f"{subject.implementation} on {subject.device}: {verdict.what}{where}{values}"

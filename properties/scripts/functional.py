@@ -50,7 +50,8 @@ def _jacrev(s: Subject) -> list[str]:
         *expected_gradient(s, "input"),
         "",
         f"jacobian = torch.func.jacrev(layer)({s.pixels}.clone())",
-        f'assert jacobian.shape == {shape}, f"observed {{list(jacobian.shape)}}, expected {list(shape)}"',
+        f"shape = {shape}",
+        'assert jacobian.shape == shape, f"observed {list(jacobian.shape)}, expected {list(shape)}"',
         f"found = torch.tensordot(cotangent.double(), jacobian.double(), dims={len(s.case.output_shape)})",
         *compare(s, "found", "expected", exact=s.exact("input")),
     ]

@@ -220,8 +220,7 @@ def same_form(subject: Subject, tokens: str = "tokens", shape: str = "") -> list
     if not subject.form_changes:
         return []
     return [
-        f"form = ({subject.dtype}, {shape or subject.case.output_shape})",
-        f"observed = ({tokens}.dtype, {tokens}.shape)",
+        f"observed, form = ({tokens}.dtype, {tokens}.shape), ({subject.dtype}, {shape or subject.case.output_shape})",
         'assert observed == form, f"observed {observed}, expected {form}"',
     ]
 
@@ -234,5 +233,5 @@ def mirrored(subject: Subject, tokens: str) -> str:
 def laid_out(subject: Subject, name: str) -> str:
     """Values in the case's layout; where that is contiguous they already are."""
     if subject.case.input.layout == "expanded":
-        return lay_out(name, "expanded", subject.case.spec.data_dim)
+        return lay_out(name if name.isidentifier() else f"({name})", "expanded", subject.case.spec.data_dim)
     return name if subject.case.input.layout == "contiguous" else f"lay_out({name})"

@@ -24,7 +24,7 @@ def subject_values(subject: Subject) -> dict[str, Tensor]:
     if case.input.layout == "expanded":
         x = x[:1]
     if case.backward.cotangent == "expanded":
-        cotangent = cotangent[(slice(0, 1),) * (case.spec.data_dim + 1)]
+        cotangent = cotangent.flatten(0, -2)[0]
     found = {"x" if case.input.layout in ("contiguous", "expanded") else "pixels": x, "weight": values.weight}
     if values.bias is not None:
         found["bias"] = values.bias
@@ -123,10 +123,10 @@ def generator_blocks(subject: Subject) -> list[Block]:
     ``draw`` gives a tensor; where integers differ in range, it takes the largest.
     """
     case, precision = subject.case, PRECISIONS[subject.case.torch_dtype]
+    stream = f'f"patchify-harness/{generator.VERSION}/{case.fill.seed}/{{name}}"'
     words = (
         "def words(name, count):  # NumPy's Philox(key=...).random_raw(count)",
-        f'    stream = f"patchify-harness/{generator.VERSION}/{case.fill.seed}/{{name}}"',
-        "    digest = hashlib.sha256(stream.encode()).digest()",
+        f"    digest = hashlib.sha256({stream}.encode()).digest()",
         "    found, mask = [], 2**64 - 1",
         "    for block in range(1, count // 4 + 2):",
         '        (key, other), a, b, c, d = struct.unpack("<2Q", digest[:16]), block, 0, 0, 0',
