@@ -203,7 +203,7 @@ def test_alone(acme: Path, number: int) -> None:
         text = script_of(planted, f"acme.{module}:{layer}")
         bad, good = f"from acme.{module} import {layer} as Layer", "from acme.layer import Patchify as Layer"
         assert text.count(bad) == 1
-        assert len(text.splitlines()) <= MOST_LINES, text
+        assert len(text.splitlines()) <= MOST_LINES or planted.detected_by in COMPILED, text
         scripts |= {f"{module}_{layer}_bad": text, f"{module}_{layer}_good": text.replace(bad, good)}
 
     results = run_alone(acme, scripts)

@@ -1,6 +1,7 @@
 """What scripts on torch's transformations do: torch.func, export, meta tensors, autocast; and the empty batch."""
 
 from properties.scripts.pieces import (
+    BEFORE,
     checking,
     compare,
     embedded,
@@ -49,6 +50,7 @@ def _jacrev(s: Subject) -> list[str]:
     return [
         *expected_gradient(s, "input"),
         "",
+        BEFORE,
         f"jacobian = torch.func.jacrev(layer)({s.pixels}.clone())",
         f"shape = {shape}",
         'assert jacobian.shape == shape, f"observed {list(jacobian.shape)}, expected {list(shape)}"',
@@ -77,6 +79,7 @@ def _autocast(s: Subject) -> list[str]:
         "# What rounding can do where both factors and every partial sum are bfloat16.",
         f"bound = {relative!r} * {embedded(s, absolute=True)}",
         "",
+        BEFORE,
         f'with torch.autocast("{kind}", dtype=torch.bfloat16):',
         "    tokens = layer(x)",
         f"dtypes = ({dtypes})",

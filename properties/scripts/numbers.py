@@ -9,6 +9,7 @@ import re
 from properties.families.samples import HUGE_BATCH, pixels_to_change
 from properties.implementation import CannotRun
 from properties.scripts.pieces import (
+    BEFORE,
     checking,
     compare,
     expected_tokens,
@@ -112,14 +113,14 @@ def _homogeneous(s: Subject) -> list[str]:
         f"tokens = layer(-{s.pixels})",
         *same_form(s),
         *rounding_bound(s, 6),
-        *compare(s, "tokens", "expected", exact=s.exact("output")),
+        *compare(s, "tokens", "expected", exact=s.exact("output"), finite=False),
     ]
 
 
 def _zero_input(s: Subject) -> list[str]:
     expected = f"bias.expand{s.case.output_shape}" if s.case.spec.bias else "torch.zeros_like(tokens)"
     return [
-        "layer(x)  # whatever it was given before",
+        BEFORE,
         f"tokens = layer(torch.zeros_like({s.pixels}))",
         *same_form(s),
         f"expected = {expected}",
@@ -138,7 +139,7 @@ def _shift(s: Subject) -> list[str]:
         f"found = layer({s.pixels}[{before}, {s.case.spec.step}:].clone())",
         'assert found.shape == expected.shape, f"observed {list(found.shape)}, expected {list(expected.shape)}"',
         *limits,
-        *compare(s, "found", "expected", exact=s.exact("output")),
+        *compare(s, "found", "expected", exact=s.exact("output"), finite=False),
     ]
 
 
@@ -226,7 +227,7 @@ def _huge_batch(s: Subject) -> list[str]:
         f"tokens = layer({s.pixels}[chosen])",
         'assert tokens.shape == expected.shape, f"observed {list(tokens.shape)}, expected {list(expected.shape)}"',
         *limits,
-        *compare(s, "tokens", "expected", exact=s.exact("output")),
+        *compare(s, "tokens", "expected", exact=s.exact("output"), finite=False),
     ]
 
 
@@ -242,7 +243,7 @@ def _changed_pixels(s: Subject) -> list[str]:
 
 def _tokens_local(s: Subject) -> list[str]:
     pixels = dict.fromkeys(pixels_to_change(s.case))
-    wrong = "(found != tokens)" if s.exact("output") else "~((found.double() - tokens).abs() <= bound)"
+    wrong = "(found - tokens != 0)" if s.exact("output") else "~((found.double() - tokens).abs() <= bound)"
     return [
         "tokens = layer(x)",
         *rounding_bound(s, 2),
@@ -260,6 +261,7 @@ def _tokens_local(s: Subject) -> list[str]:
 def _nonfinite(s: Subject) -> list[str]:
     pairs = dict.fromkeys(zip(("nan", "inf", "-inf", "nan"), pixels_to_change(s.case), strict=True))
     return [
+        BEFORE,
         *looping("value, pixel", [f"({value}, {pixel})" for value, pixel in pairs]),
         *_changed_pixels(s),
         "    changed[(slice(None), *pixel, -1)] = value",

@@ -10,6 +10,8 @@ from properties.scripts.subject import WIDTH, Block, Subject, indented
 from properties.scripts.tensors import lay_out
 
 _CONVOLUTIONS = {1: "Conv1d", 2: "Conv2d", 3: "Conv3d"}
+# What the layer is given first should not matter, but it may.
+BEFORE = "layer(x)  # whatever it was given before"
 _FORMATS = {2: "torch.channels_last", 3: "torch.channels_last_3d"}
 
 
@@ -193,9 +195,13 @@ def _relative(case: Case, terms: int, tf32: bool) -> str:
     return f"(2**-{bits} + 2**-52)"
 
 
-def compare(subject: Subject, found: str, expected: str, *, exact: bool) -> list[str]:
-    """Assert that each value is the expected one, or no further from it than ``bound``."""
-    wrong = f"{found} != {expected}" if exact else f"~(({found}.double() - {expected}).abs() <= bound)"
+def compare(subject: Subject, found: str, expected: str, *, exact: bool, finite: bool = True) -> list[str]:
+    """Assert that each value is the expected one, or no further from it than ``bound``.
+
+    ``finite`` says that what is expected is; where it is another output, both may be infinite, which is as wrong.
+    """
+    unequal = f"{found} != {expected}" if finite else f"{found} - {expected} != 0"
+    wrong = unequal if exact else f"~(({found}.double() - {expected}).abs() <= bound)"
     return [f"wrong = {wrong}", f'assert not wrong.any(), f"{_both(subject, found, expected)}"']
 
 
@@ -212,7 +218,7 @@ def rounding_bound(subject: Subject, factor: int) -> list[str]:
 def like_first(subject: Subject, found: str, factor: int = 2) -> list[str]:
     """Assert that another output of the same data is the first one, ``tokens``; all may have rounded."""
     exact = subject.exact("output")
-    return [*rounding_bound(subject, factor), *compare(subject, found, "tokens", exact=exact)]
+    return [*rounding_bound(subject, factor), *compare(subject, found, "tokens", exact=exact, finite=False)]
 
 
 def same_form(subject: Subject, tokens: str = "tokens", shape: str = "") -> list[str]:
