@@ -1,0 +1,1 @@
+"""What standalone scripts are made of: Python source, as lists of lines."""
