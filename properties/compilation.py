@@ -108,7 +108,7 @@ def _calls(trial: Trial, backend: str, dynamic: bool | None) -> tuple[Call, ...]
     torch._dynamo.reset()
     counters.clear()
     layer = trial.make_layer()
-    compiled = torch.compile(_fresh_call(layer), fullgraph=True, dynamic=dynamic, backend=backend)
+    compiled = torch.compile(fresh_call(layer), fullgraph=True, dynamic=dynamic, backend=backend)
     # A size that is compiled for itself says no more the third time than the second, and takes as long.
     later = later_cases(trial.case)[: 1 if dynamic is False else None]
     sequence = [trial.case, *later, trial.case]
@@ -129,7 +129,7 @@ def _calls(trial: Trial, backend: str, dynamic: bool | None) -> tuple[Call, ...]
     return tuple(calls)
 
 
-def _fresh_call(layer: nn.Module) -> Callable[[Tensor], object]:
+def fresh_call(layer: nn.Module) -> Callable[[Tensor], object]:
     """A function that calls the layer, of a code object of its own.
 
     Dynamo remembers by code object what it could not compile, reset or no reset, and runs that in eager mode without a

@@ -8,8 +8,9 @@ Last the features of the case are changed one at a time, to see which of them th
 from contextlib import suppress
 
 from properties.case import Case
-from properties.explanation.causes import Cause, cause_of
-from properties.explanation.context import context, judging, only
+from properties.explanation.cause import Cause
+from properties.explanation.causes import cause_of
+from properties.explanation.context import by_property, context, judging, only
 from properties.explanation.growth import grow
 from properties.explanation.probe import Spent, Subject
 from properties.implementation import Implementation
@@ -39,11 +40,16 @@ def explain(prop: Property, case: Case, verdict: Failed, implementation: Impleme
     cause, found = None, []
     # Whatever a layer does to a probe, its failure is reported all the same.
     with suppress(Raised, Unusable, Spent), blaming("a probe"):
+        # Compiling costs too much for that: a compiled layer is measured on a case of its own.
         grown = case if prop.on == "compiled" else grow(case, subject.fails)
+        again = verdict if grown == case else subject.verdict(grown)
         with suppress(Raised, Unusable):
-            cause = cause_of(subject, grown, verdict if grown == case else subject.verdict(grown))
-        if prop.on != "compiled":
-            found = context(grown, case, judging(subject), cause.implied if cause else ())
+            cause = cause_of(subject, grown, again if isinstance(again, Failed) else verdict)
+        if prop.on == "compiled" and cause is None:
+            return UNEXPLAINED
+        fails = judging(cause.fails if cause and cause.fails else by_property(subject))
+        if cause is None or cause.features != ():
+            found = context(grown, case, fails, cause.words if cause else "", cause.features if cause else None)
     return _sentence(cause, only(found))
 
 

@@ -1,7 +1,7 @@
 """When a layer is wrong: which features of a failing case it takes, found by changing them one at a time."""
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from properties.case import COTANGENTS, DTYPES, LAYOUTS, PARAMETERS_AND_INPUT, WEIGHT_LAYOUTS, Backward, Case, CaseError
@@ -14,35 +14,71 @@ from properties.verdict import Failed, Passed
 Judge = Callable[[Case], bool | None]
 
 
-def judging(subject: Subject) -> Judge:
-    """Whether the property fails on a case, None where it says nothing."""
+def judging(fails: Judge) -> Judge:
+    """The same judge, who judges no case twice."""
     known: dict[Case, bool | None] = {}
 
     def judge(case: Case) -> bool | None:
         if case not in known:
-            verdict = subject.verdict(case)
-            known[case] = isinstance(verdict, Failed) if isinstance(verdict, Failed | Passed) else None
+            known[case] = fails(case)
         return known[case]
 
     return judge
 
 
-def context(case: Case, smallest: Case, fails: Judge, implied: Sequence[str] = ()) -> list[str]:
+def by_property(subject: Subject) -> Judge:
+    """Whether the property fails on a case, None where it says nothing."""
+
+    def fails(case: Case) -> bool | None:
+        verdict = subject.verdict(case)
+        return isinstance(verdict, Failed) if isinstance(verdict, Failed | Passed) else None
+
+    return fails
+
+
+def context(
+    case: Case, smallest: Case, fails: Judge, cause: str = "", features: Sequence[str] | None = None
+) -> list[str]:
     """The features that the failure takes, each in words that follow "only".
 
     Args:
         case: a failing case, as large as is useful.
         smallest: a failing case, as small as there is: its numbers are where the failure begins.
         fails: judges other cases.
-        implied: kinds of features that go without saying.
+        features: the only ones that may matter, None for all.
+        cause: what is wrong; features that go without saying then are left out.
     """
-    found = []
+    found: dict[str, str] = {}
     for kind, feature in _FEATURES.items():
-        if kind not in implied:
-            words = feature(smallest if kind in _AT_SMALLEST else case, fails)
-            if words:
-                found.append(words)
-    return found
+        words = feature(case, fails) if features is None or kind in features else None
+        if words and not goes_without_saying(kind, words, cause, found):
+            found[kind] = words
+    for kind, (name, now, at) in _NUMBERS.items():
+        if features is not None and kind not in features:
+            continue
+        least = 3 if not cause or any(part in cause for part in _SEVERAL[kind]) else 2
+        words = _number(name, now, at, case, smallest, fails, least)
+        if words and not goes_without_saying(kind, words, cause, found):
+            found[kind] = words
+    return list(found.values())
+
+
+def goes_without_saying(kind: str, words: str, cause: str, found: Mapping[str, str]) -> bool:
+    """Whether a cause, or a feature that was found before, says as much already."""
+    said = {
+        "bias": "bias" in cause,
+        "remainder": any(part in cause for part in ("left over", "dropped", "rounded", "fits exactly", "pixel less", "no window covers", "moved to the end")),
+        "data_dim": words == "in 2D and 3D" and any(part in cause for part in ("axes", "axis 1", "rows", "products from")),
+        "stride": any(part in cause for part in ("overlap", "left over", "moved to the end", "second one starts"))
+        or ("not equal" in words and "stride" in cause),
+        "sizes": "as many as there should be" in cause,
+        "dtype": bool(cause) and words.count("float") > 1 and set(DTYPES) - set(re.findall(r"\w+", words)) <= {"bfloat16", "float16"},
+        "in_features": "channels" in found or "products from" in cause,
+        "out_features": "channels" in found or ("along axis" in cause and "bias runs" in cause),
+        "patch": "products from" in cause or "odd size" in cause,
+        "batch": "the samples and axis" in cause,
+    }  # fmt: skip
+    return said.get(kind, False)
 
 
 def only(found: Sequence[str]) -> str:
@@ -75,21 +111,27 @@ def _dtype(case: Case, fails: Judge) -> str | None:
 
 
 def _data_dim(case: Case, fails: Judge) -> str | None:
-    cases = {}
-    for data_dim in (1, 2, 3):
-        grid = (case.grid * 3)[:data_dim]
+    def fails_in(data_dim: int) -> bool | None:
+        if data_dim == case.spec.data_dim:
+            return True
+        judged = []
         left = (rests(case) * 3)[:data_dim]
-        spec = replace(case.spec, data_dim=data_dim)
-        changed = case if data_dim == case.spec.data_dim else reshaped(case, spec, grid, left)
-        if changed:
-            cases[f"{data_dim}D"] = changed
-    failing = _choices(fails, cases)
-    return f"in {listed(failing)}" if failing else None
+        for more in (0, 1):
+            grid = (*case.grid, max(case.grid) + more, max(case.grid) + 2 * more)[:data_dim]
+            changed = reshaped(case, replace(case.spec, data_dim=data_dim), grid, left)
+            judged.append(None if changed is None else fails(changed))
+        return True if True in judged else False if False in judged else None
+
+    judged = {f"{data_dim}D": fails_in(data_dim) for data_dim in (1, 2, 3)}
+    failing = [name for name, failed in judged.items() if failed]
+    return f"in {listed(failing)}" if False in judged.values() else None
 
 
 def _layout(case: Case, fails: Judge) -> str | None:
     names = [name for name in LAYOUTS if name != "expanded" or case.input.batch > 1]
     failing = _choices(fails, {name: replace(case, input=replace(case.input, layout=name)) for name in names})
+    if failing and set(names) - set(failing) <= {"expanded"}:
+        return None  # An expanded batch repeats one sample: it shows less.
     # With sizes of 1 an odd stride is the only thing that is odd: such a tensor still counts as contiguous.
     contiguous = {"contiguous"} if 1 in case.input_shape else {"contiguous", "odd_strides"}
     if failing and contiguous.isdisjoint(failing) and set(failing) | contiguous >= set(names) - {"odd_strides"}:
@@ -107,49 +149,35 @@ def _weight_layout(case: Case, fails: Judge) -> str | None:
 
 
 def _stride(case: Case, fails: Judge) -> str | None:
-    spec = case.spec
-    patch = spec.patch_size
-    kinds = {
-        "smaller than the patch": [patch - 1, patch - 2, 1],
-        "equal to the patch": [patch],
-        "larger than the patch": [patch + 1, patch + 2],
-    }
+    """Smaller than the patch, equal or larger: by another stride, and by another patch."""
+    spec, step = case.spec, case.spec.step
 
-    def kind_of(stride: int) -> str:
-        return next(name for name, (low, high) in {
-            "smaller than the patch": (1, patch - 1), "equal to the patch": (patch, patch),
-            "larger than the patch": (patch + 1, math.inf)}.items() if low <= stride <= high)  # fmt: skip
+    def kind_of(patch_size: int, stride: int) -> str:
+        return "larger than" if stride > patch_size else "smaller than" if stride < patch_size else "equal to"
 
-    judged: dict[str, set[bool | None]] = {}
-    for name, strides in kinds.items():
-        for stride in dict.fromkeys(n for n in strides if n > 0 and kind_of(n) == name):
-            judged.setdefault(name, set()).add(_reshaped_fails(case, fails, stride))
-    judged.setdefault(kind_of(spec.step), set()).add(True)
-    failing = [name for name, outcomes in judged.items() if True in outcomes]
-    passing = [name for name, outcomes in judged.items() if False in outcomes and True not in outcomes]
-    if not passing:
-        return None
+    judged: dict[str, set[bool | None]] = {kind_of(spec.patch_size, step): {True}}
+    strides = {(spec.patch_size, stride) for stride in range(max(1, spec.patch_size - 2), spec.patch_size + 3)}
+    patches = {(patch_size, step) for patch_size in range(max(1, step - 1), step + 3)}
+    for patch_size, stride in sorted(strides | patches):
+        other = replace(spec, patch_size=patch_size, stride=stride)
+        kind = kind_of(patch_size, stride)
+        if kind != kind_of(spec.patch_size, step):
+            for left in {tuple(min(n, stride - 1) for n in rests(case)), (stride - 1,) * spec.data_dim}:
+                changed = reshaped(case, other, case.grid, left)
+                judged.setdefault(kind, set()).add(None if changed is None else fails(changed))
+    failing = [kind for kind, outcomes in judged.items() if True in outcomes]
+    passing = [kind for kind, outcomes in judged.items() if False in outcomes and True not in outcomes]
     if len(failing) == 2 and len(passing) == 1:
-        return f"where the stride is not {passing[0]}"
-    return f"where the stride is {failing[0]}" if len(failing) == 1 else None
-
-
-def _reshaped_fails(case: Case, fails: Judge, stride: int) -> bool | None:
-    """At another stride, with and without pixels left over."""
-    outcomes = set()
-    for left in (rests(case), tuple(min(n, stride - 1) for n in rests(case)), (stride - 1,) * case.spec.data_dim):
-        if max(left) < stride:
-            spec = replace(case.spec, stride=stride)
-            changed = reshaped(case, spec, tuple(max(2, g) for g in case.grid), left)
-            if changed:
-                outcomes.add(fails(changed))
-    return True if True in outcomes else False if False in outcomes else None
+        return f"where the stride is not {passing[0]} the patch"
+    return f"where the stride is {failing[0]} the patch" if passing and len(failing) == 1 else None
 
 
 def _remainder(case: Case, fails: Judge) -> str | None:
     step, data_dim = case.spec.step, case.spec.data_dim
     if any(rests(case)):
-        if _necessary(fails, iter([reshaped(case, case.spec, case.grid, (0,) * data_dim)])):
+        # At other sizes as well, so that no equality of them passes for its cause.
+        grids = (case.grid, tuple(g + axis for axis, g in enumerate(case.grid)))
+        if _necessary(fails, (reshaped(case, case.spec, grid, (0,) * data_dim) for grid in grids)):
             return "where pixels are left over after the last window"
         return None
     if step > 1 and _necessary(
@@ -163,12 +191,24 @@ def _sizes(case: Case, fails: Judge) -> str | None:
     if case.spec.data_dim == 1:
         return None
     left = rests(case)
-    unequal = (reshaped(case, case.spec, tuple(g + more * axis for axis, g in enumerate(case.grid)), left)
-               for more in (1, 2))  # fmt: skip
-    equal = (reshaped(case, case.spec, (g,) * len(case.grid), (left[0],) * len(left)) for g in {*case.grid, 3})
-    if len(set(case.input.sizes)) == 1:
-        return "where the sizes of all axes are equal" if _necessary(fails, unequal) else None
-    return "where the sizes of the axes differ" if _necessary(fails, equal) else None
+    alike = (left[0],) * len(left)
+    unequal = [
+        reshaped(case, case.spec, tuple(g + more * axis for axis, g in enumerate(case.grid)), rest)
+        for more in (1, 2)
+        for rest in (left, alike)
+    ]
+    equal = [reshaped(case, case.spec, (g,) * len(case.grid), alike) for g in {*case.grid, 3}]
+    if len(set(case.input.sizes)) > 1 and _necessary(fails, iter(equal)):
+        return "where the sizes of the axes differ"
+    if len(set(case.grid)) == 1:
+        if not _necessary(fails, iter(unequal)):
+            return None
+        square = reshaped(
+            case, case.spec, case.grid, (0, *left[1:]) if left[0] else (min(1, case.spec.step - 1), *left[1:])
+        )
+        differs = square is not None and len(set(square.input.sizes)) > 1 and fails(square) is True
+        return "where all axes have as many windows" if differs else "where the sizes of all axes are equal"
+    return None
 
 
 def _channels(case: Case, fails: Judge) -> str | None:
@@ -223,27 +263,28 @@ def _cotangent(case: Case, fails: Judge) -> str | None:
     return f"for a cotangent that is {' or '.join(named[kind] for kind in failing)}"
 
 
+Change = Callable[[Case, int], Case | None]
+
+
 def _number(
-    kind: str, now: Callable[[Case], int], at: Callable[[Case, int], Case | None]
-) -> Callable[[Case, Judge], str | None]:
+    name: str, now: Callable[[Case], int], at: Change, case: Case, smallest: Case, fails: Judge, least: int
+) -> str | None:
     """A feature that is a number: where the failure begins, whether it takes an odd one, or that one alone."""
+    n = now(smallest)
 
-    def feature(case: Case, fails: Judge) -> str | None:
-        n = now(case)
-        judged = {}
-        for other in (n - 2, n - 1, n + 1, n + 2, n + 3, n + 4):
-            changed = at(case, other) if other > 0 else None
-            judged[other] = None if changed is None else fails(changed)
-        if judged[n + 1] is False and judged[n + 3] is False and judged[n + 2] is True and judged[n + 4] is True:
-            return f"where {kind} is {'odd' if n % 2 else 'even'}"
-        above = [judged[other] for other in (n + 1, n + 2, n + 3, n + 4)]
-        if True not in above and above.count(False) >= 2 and judged[n - 1] is not True:
-            return f"where {kind} is {n}"
-        if n > 2 and judged[n - 1] is False and judged[n - 2] is not True and above.count(True) >= 2:
-            return f"from {kind} {n} on" if False not in above else None
-        return None
+    def judged(number: int, of: Case) -> bool | None:
+        changed = at(of, number) if number > 0 else None
+        return None if changed is None else fails(changed)
 
-    return feature
+    above = [judged(n + more, smallest) for more in (1, 2, 3, 4)]
+    if above == [False, True, False, True] and judged(now(case) + 1, case) is not True:
+        return f"where {name} is {'odd' if n % 2 else 'even'}"
+    if now(case) == n and True not in above and above.count(False) >= 2 and judged(n + 1, case) is not True:
+        return f"where {name} is {n}" if judged(n - 1, smallest) is not True else None
+    below = [judged(n - less, of) for less in (1, 2) for of in (smallest, case)]
+    if n >= least and above.count(True) >= 2 and False not in above and below[0] is False and True not in below:
+        return f"from {name} {n} on"
+    return None
 
 
 def _patch(case: Case, patch_size: int) -> Case | None:
@@ -281,9 +322,17 @@ _FEATURES: dict[str, Callable[[Case, Judge], str | None]] = {
     "bias": _bias,
     "gradients": _gradients,
     "cotangent": _cotangent,
-    "patch": _number("patch_size", lambda case: case.spec.patch_size, _patch),
-    "in_features": _number("in_features", lambda case: case.spec.in_features, _into),
-    "out_features": _number("out_features", lambda case: case.spec.out_features, _out),
-    "batch": _number("the batch", lambda case: case.input.batch, _batch),
 }
-_AT_SMALLEST = ("patch", "in_features", "out_features", "batch")
+# Words of causes that take several of a thing anyway.
+_SEVERAL = {
+    "patch": ("tap", "kernel", "pixel", "window", "overlap", "patch", "product", "order", "dilation", "mean"),
+    "in_features": ("channel", "C_in", "product", "order", "weight", "mean"),
+    "out_features": ("channel", "C_out", "order", "weight", "mean", "token"),
+    "batch": ("sample", "batch", "mean", "order", "swapped", "token", "bias"),
+}
+_NUMBERS: dict[str, tuple[str, Callable[[Case], int], Change]] = {
+    "patch": ("patch_size", lambda case: case.spec.patch_size, _patch),
+    "in_features": ("in_features", lambda case: case.spec.in_features, _into),
+    "out_features": ("out_features", lambda case: case.spec.out_features, _out),
+    "batch": ("the batch", lambda case: case.input.batch, _batch),
+}

@@ -5,6 +5,7 @@ Every finder returns a sentence only where it predicts all of the values that we
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import combinations
 
@@ -13,12 +14,12 @@ from torch import Tensor
 
 from oracles import unfold
 from properties.case import Case
-from properties.explanation.probe import Given, Look, Seen, observe
+from properties.explanation.probe import Given, Look, Seen, observe, stored
 from properties.explanation.weight import other_weight
 from properties.explanation.windows import first_difference, other_shape, other_windows
-from properties.explanation.words import axes_named, block, members, number, scaled
-from properties.layout import CHANNELS_LAST, lay_out
-from properties.trial import Raised
+from properties.explanation.words import axes_named, block, members, number, place, scaled
+from properties.layout import CHANNELS_LAST
+from properties.trial import Raised, blaming
 
 Finder = Callable[[Case, Look, tuple[Seen, ...]], str | None]
 
@@ -38,12 +39,11 @@ def cause_of_output(case: Case, look: Look, seen: tuple[Seen, ...] | None = None
     if all(one.is_right for one in seen):
         return None
     for finder in _FINDERS:
-        try:
+        # A layer need not take what this finder asks it; the next one asks something else.
+        with suppress(Raised), blaming("a probe"):
             found = finder(case, look, seen)
-        except Raised:
-            continue  # A layer need not take what this finder asks it; the next one asks something else.
-        if found:
-            return found
+            if found:
+                return found
     return None
 
 
@@ -214,8 +214,8 @@ def _in_place_of(sources: Tensor, right: Tensor) -> str | None:
     there = tuple(int(i) for i in torch.unravel_index(sources[first], right.shape[:-1]))
     moved = int((sources != own).sum())
     return (
-        f"tokens stand in one another's places, {moved} of {own.numel()}: in the place of token {first[1:]} of sample "
-        f"{first[0]} stands token {there[1:]} of sample {there[0]}"
+        f"tokens stand in one another's places, {moved} of {own.numel()}: in the place of token {place(first[1:])} of "
+        f"sample {first[0]} stands token {place(there[1:])} of sample {there[0]}"
     )
 
 
@@ -272,7 +272,7 @@ def _misreadings(case: Case) -> Iterator[tuple[str, Callable[[Given], Given]]]:
     layout = case.input.layout
 
     def reading(words: str, read: Callable[[Tensor], Tensor]) -> tuple[str, Callable[[Given], Given]]:
-        return words, lambda given: replace(given, x=read(lay_out(given.x, layout)))
+        return words, lambda given: replace(given, x=read(stored(given.x, layout)))
 
     if layout != "contiguous":
         yield reading(
@@ -392,7 +392,12 @@ def _some_places(case: Case, look: Look, seen: tuple[Seen, ...]) -> str | None:
 def _all_places(case: Case, look: Look, seen: tuple[Seen, ...]) -> str | None:
     """Every value is one multiple of the right one."""
     factor, wrong = _multiple(seen)
-    return None if factor is None or not bool(wrong.all()) else f"every output value {scaled(factor)}"
+    if factor is None or not bool(wrong.all()):
+        return None
+    # A mean instead of a sum has a name of its own.
+    taps, channels = case.spec.patch_size**case.spec.data_dim, case.spec.in_features
+    means = [1 / count for count in (taps, channels, taps * channels) if count > 1]
+    return None if any(abs(factor / mean - 1) < 1e-6 for mean in means) else f"every output value {scaled(factor)}"
 
 
 def _multiple(seen: tuple[Seen, ...]) -> tuple[float | None, Tensor]:
@@ -455,7 +460,7 @@ def _neighbours(case: Case, look: Look, seen: tuple[Seen, ...]) -> str | None:
     if bool((one == one[0]).all()) and torch.equal(sources[added_to] // sources[0].numel(), added_to.nonzero()[:, 0]):
         source = members([int(one[0])], sources[0].numel(), "token")
         return f"{who} has {source} added"
-    return f"{who} has another token added: token {at[1:]} of sample {at[0]} has token {there[1:]} of sample {there[0]}"
+    return f"{who} has another token added: token {place(at[1:])} of sample {at[0]} has token {place(there[1:])} of sample {there[0]}"
 
 
 _FINDERS: tuple[Finder, ...] = (
@@ -463,8 +468,8 @@ _FINDERS: tuple[Finder, ...] = (
     _misread_memory,
     _other_bias,
     _some_places,
-    other_weight,
     _all_places,
+    other_weight,
     _other_places,
     other_windows,
     _other_values,

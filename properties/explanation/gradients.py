@@ -11,15 +11,19 @@ from torch import Tensor
 from oracles import adjoint
 from oracles.rounding import PRECISIONS
 from oracles.windows import covered, origins
-from properties.case import Backward, Case, Fill
+from properties.case import Case, Fill
+from properties.explanation.context import Judge
+from properties.explanation.precision import significant, to_bits
 from properties.explanation.probe import SEEDS, Subject
 from properties.explanation.weight import weight_changes
-from properties.explanation.words import axes_named, block, listed, members, number, scaled
+from properties.explanation.words import axes_named, block, members, number, scaled
 from properties.settings import undisturbed
-from properties.trial import Raised, Trial
+from properties.trial import Raised, Trial, Unusable
 
 # Probes that ask token by token which of them count.
 _MOST_TOKENS = 40
+# Values that must all have few bits before that counts as a rule.
+_ENOUGH = 6
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,21 @@ def cause_of_gradient(subject: Subject, case: Case) -> str | None:
     return _sentence(causes, [name for name in wanted if name not in causes])
 
 
+def gradients_fail(subject: Subject, case: Case) -> Judge:
+    """Whether the gradients that a case asks for are wrong on another one, None where it cannot be told."""
+
+    def fails(other: Case) -> bool | None:
+        if not other.backward.requires_grad:
+            return None
+        try:
+            found = _passes(subject, replace(other, fill=Fill("exact", SEEDS[0]), tf32=False))
+        except (Raised, Unusable):
+            return None
+        return any(one is None or not one.same(one.right, one.found) for one in found.values())
+
+    return fails
+
+
 def _sentence(causes: dict[str, str], right: list[str]) -> str:
     if len(set(causes.values())) == 1:
         names, words = list(causes), next(iter(causes.values()))
@@ -101,7 +120,7 @@ def _passes(subject: Subject, case: Case, cotangent: Tensor | None = None) -> di
     trial = subject.trial(case)
     with undisturbed(subject.device, tf32=case.tf32):
         layer, x = trial.make_layer(), trial.make_input()
-        tokens = trial.embed(layer, x, "forward")
+        tokens = trial.embed(subject.wrap(layer), x, "forward")
         given = trial.make_cotangent() if cotangent is None else cotangent.to(tokens.device, tokens.dtype)
         if not tokens.requires_grad:
             return dict.fromkeys(case.backward.requires_grad)
@@ -132,7 +151,7 @@ def _difference(subject: Subject, case: Case, passes: list[Pass]) -> str | None:
             return words
     if words := _tokens_that_count(subject, case, passes[0]):
         return words
-    return _overlaps(passes) or _uncovered(case, passes) or _some_places(passes) or _few_bits(passes)
+    return _overlaps(passes) or _uncovered(case, passes) or _some_places(passes)
 
 
 def _factor(subject: Subject, case: Case, passes: list[Pass]) -> str | None:
@@ -148,6 +167,8 @@ def _factor(subject: Subject, case: Case, passes: list[Pass]) -> str | None:
         if count > 1 and factor != 0 and abs(factor * count - 1) < 1e-3 and other is not None:
             again = _passes(subject, replace(other, fill=Fill("exact", SEEDS[0])))[name]
             if again is not None and again.same(again.right / _count_of(other, words), again.found):
+                if words == "samples" and case.backward.cotangent == "expanded":
+                    return "the samples of an expanded cotangent count once, instead of each"
                 return f"it is the mean over the {words} instead of the sum"
     return f"it {scaled(factor)}"
 
@@ -336,8 +357,14 @@ def _some_places(passes: list[Pass]) -> str | None:
     return f"only for {places}"
 
 
-def _few_bits(passes: list[Pass]) -> str | None:
+def cause_of_gradient_rounding(subject: Subject, case: Case) -> str | None:
+    """Which gradient is kept in fewer bits than its dtype has."""
+    bits = PRECISIONS[case.torch_dtype].significant_bits
+    found = [_passes(subject, replace(case, fill=Fill("real", seed), tf32=False)) for seed in range(1300, 1308)]
+    for name in case.backward.requires_grad:
+        values = torch.cat([one[name].found.flatten() for one in found if one[name] is not None])  # type: ignore[union-attr]
+        values = values[values != 0]
+        for kept in range(2, bits):
+            if len(set(values.tolist())) >= _ENOUGH and bool((to_bits(values, kept) == values).all()):
+                return f"the gradient of the {name} is rounded to {significant(kept)}"
     return None
-
-
-_ = (Raised, Backward, listed)

@@ -36,6 +36,8 @@ class Subject:
     implementation: Implementation
     device: str = "cpu"
     left: int = MOST_PROBES
+    # Makes of a layer what is called in its place, such as the compiled one.
+    wrap: Callable[[Any], Any] = lambda layer: layer
 
     def spend(self) -> None:
         """Count one probe.
@@ -180,20 +182,30 @@ def run(
         pixels: another input.
 
     Raises:
-        Raised: where it raises, or its output is no tensor of real numbers.
+        Raised: where it raises, or its output is no tensor of the case's dtype.
     """
     subject.spend()
     trial = subject.trial(case)
     with undisturbed(subject.device, tf32=case.tf32), blaming("a probe"):
         layer = trial.make_layer()
         hold(layer, given)
-        x = lay_out((given.x if pixels is None else pixels).to(trial.device, case.torch_dtype), case.input.layout)
+        x = stored((given.x if pixels is None else pixels).to(trial.device, case.torch_dtype), case.input.layout)
         # Another one each time: two runs of a layer that draws random numbers must differ.
         trial.set_seed(subject.left)
-        found = way(layer, x.requires_grad_("input" in case.backward.requires_grad))
-        if not isinstance(found, Tensor) or found.is_complex():
-            raise TypeError(f"the output is {type(found).__name__}, no tensor of real numbers")
+        found = way(subject.wrap(layer), x.requires_grad_("input" in case.backward.requires_grad))
+        if not isinstance(found, Tensor) or found.dtype != case.torch_dtype:
+            kind = found.dtype if isinstance(found, Tensor) else type(found).__name__
+            raise TypeError(f"the output is {kind} instead of {case.torch_dtype}")
         return found.detach().to("cpu", torch.float64, copy=True)
+
+
+def stored(pixels: Tensor, layout: str) -> Tensor:
+    """A tensor of a layout; memory between its elements holds numbers, so that what is read there can be told."""
+    x, gaps = lay_out(pixels, layout), lay_out(torch.zeros_like(pixels), layout)
+    memory, unused = (torch.empty(0, dtype=t.dtype, device=t.device).set_(t.untyped_storage()) for t in (x, gaps))
+    numbers = torch.arange(memory.numel(), dtype=x.dtype, device=x.device) % 97 + 0.5
+    memory.copy_(torch.where(unused.isnan(), numbers, memory))
+    return x
 
 
 def observe(case: Case, look: Look) -> tuple[Seen, ...]:

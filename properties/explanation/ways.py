@@ -14,11 +14,15 @@ from torch.func import functional_call, vmap
 from properties.case import Case
 from properties.explanation.forward import cause_of_output
 from properties.explanation.probe import Given, Look, Seen, Subject, case_of, hold, observe, run
-from properties.explanation.words import scaled
-from properties.trial import Raised
+from properties.explanation.words import first_sentence
+from properties.trial import Raised, blaming
 
 # What a layer is made to do with what was there before, what is there now, and the input's layout.
 Deed = Callable[[Any, Given, Tensor, Tensor], object]
+
+
+class Changed(Exception):  # noqa: N818 - "the copy has changed"
+    """A copy is no copy."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,11 @@ def cause_by_way(subject: Subject, case: Case, ways: Iterator[Way] | tuple[Way, 
         try:
             seen = observe(case, look)
         except Raised as raised:
-            return f"{way.words}, forward raises {raised.observed}"
+            if isinstance(raised.error, Changed):
+                return f"{way.words}, {raised.error}"
+            inner = raised.error if isinstance(raised.error, Raised) else None
+            doing = inner.doing if inner else f"{way.words}, forward"
+            return f"{doing} raises {first_sentence((inner or raised).observed)}"
         if all(one.is_right for one in seen):
             continue
         again = observe(case, look)
@@ -167,12 +175,13 @@ def _step(layer: Any, given: Given) -> None:
     torch.optim.SGD(layer.parameters(), lr=1.0).step()
 
 
-def _copied(make: Callable[[Any], Any]) -> Deed:
+def _copied(words: str, make: Callable[[Any], Any]) -> Deed:
     def deed(layer: Any, given: Given, old: Tensor, x: Tensor) -> object:
         layer(x.clone())
-        other = make(layer)
+        with blaming(words):
+            other = make(layer)
         if not torch.equal(other.conv.weight, layer.conv.weight):
-            raise ValueError("the copy has other parameters than the original")
+            raise Changed("the parameters are not those of the original")
         return other(x)
 
     return deed
@@ -225,11 +234,10 @@ WAYS: dict[str, tuple[Way, ...]] = {
     ),
     "optimizer_step_shows": _update("an optimizer's step", _step),
     "survives_copying": (
-        Way("after copy.deepcopy", _copied(copy.deepcopy)),
-        Way("after pickling", _copied(lambda layer: pickle.loads(pickle.dumps(layer)))),
-        Way("after torch.save", _copied(_saved)),
+        Way("after copy.deepcopy", _copied("copy.deepcopy", copy.deepcopy)),
+        Way("after pickling", _copied("pickling", lambda layer: pickle.loads(pickle.dumps(layer)))),
+        Way("after torch.save", _copied("torch.save", _saved)),
     ),
     "functional_call_agrees": (Way("under functional_call", _functional, ("parameters",)),),
     "vmap_agrees": (Way("under vmap", _mapped),),
 }
-_ = scaled

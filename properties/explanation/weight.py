@@ -23,11 +23,15 @@ def other_weight(case: Case, look: Look, seen: tuple[Seen, ...]) -> str | None:
     """
     if any(one.found.shape != one.given.right.shape for one in seen):
         return None
-    applied = [_applied(case, look, one) for one in seen[:1]]
-    if applied[0] is None:
+    applied = _applied(case, look, seen[0])
+    if applied is None:
         return None
-    weight = seen[0].given.weight
-    return describe_weight(weight, applied[0], seen[0].roundoff)
+    words = describe_weight(seen[0].given.weight, applied)
+    if words is None and len(seen) > 1:
+        other = _applied(case, look, seen[1])
+        if other is not None and torch.allclose(other, applied, rtol=1e-4):
+            return "a weight is applied that does not change with conv.weight"
+    return words
 
 
 def _applied(case: Case, look: Look, one: Seen) -> Tensor | None:
@@ -58,7 +62,7 @@ def _applied(case: Case, look: Look, one: Seen) -> Tensor | None:
     return torch.where(close, rounded, applied)
 
 
-def describe_weight(weight: Tensor, applied: Tensor, roundoff: float) -> str | None:
+def describe_weight(weight: Tensor, applied: Tensor) -> str | None:
     """How the weight that is applied, ``[C_out, C_in, P, ...]``, differs from the one that was given."""
     tolerance = 1e-6 * float(applied.abs().max())
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from oracles.windows import origins
 from properties.case import Case
 from properties.explanation.probe import Given, Look, Seen
-from properties.explanation.words import axes_named, listed
+from properties.explanation.words import axes_named, listed, place
 from properties.trial import Raised
 
 # Rows of an identity weight: more would cost too much.
@@ -392,10 +392,10 @@ def first_difference(case: Case, look: Look, seen: tuple[Seen, ...]) -> str | No
     at = tuple(wrong.nonzero()[0].tolist())
     found, expected = reading.source[at].tolist(), places[at].tolist()
     tap = tuple(at[-data_dim:])
-    what = "nothing" if found[0] < 0 else f"pixel {tuple(found[1:-1])}"
+    what = "nothing" if found[0] < 0 else f"pixel {place(found[1:-1])}"
     if found[0] >= 0 and found[0] != expected[0]:
         what = f"{what} of sample {found[0]}"
     elif found[0] >= 0 and found[-1] != expected[-1]:
         what = f"channel {found[-1]} of {what}"
     share = f"{int(wrong.sum())} of {wrong.numel()}"
-    return f"pixels are read in a wrong order, {share}: token {tuple(at[1 : 1 + data_dim])} reads {what} at tap {tap} instead of pixel {tuple(expected[1:-1])}"  # fmt: skip
+    return f"pixels are read in a wrong order, {share}: token {place(at[1 : 1 + data_dim])} reads {what} at tap {place(tap)} instead of pixel {place(expected[1:-1])}"  # fmt: skip
