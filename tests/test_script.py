@@ -20,7 +20,8 @@ from properties.implementation import CannotRun
 from properties.plan import make_plan
 from properties.script import BODIES, standalone_script
 from properties.scripts import tensors
-from properties.shard import run_shard, undisturbed
+from properties.settings import undisturbed
+from properties.shard import run_shard
 from properties.shrink import shrink
 from properties.trial import Trial
 from properties.verdict import Failed, Place

@@ -19,6 +19,7 @@ from properties.scripts.pieces import (
 )
 from properties.scripts.subject import Body, Subject, indented, listed, looping
 from properties.scripts.tensors import drawn_cotangent, drawn_input
+from properties.tensors import tensors
 
 
 def _compiled(s: Subject, backend: str = "") -> str:
@@ -147,7 +148,7 @@ def _same_parameters(cases: list[Case]) -> None:
     Raises:
         CannotRun: where they do not.
     """
-    first, *others = (fill.values(case) for case in cases)
+    first, *others = (tensors(case) for case in cases)
     for other in others:
         same = torch.equal(other.weight, first.weight)
         if first.bias is not None and other.bias is not None:

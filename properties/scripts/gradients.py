@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 
-from oracles.rounding import PRECISIONS
+from oracles.precision import PRECISIONS
 from properties.case import Backward, Fill
 from properties.scripts.pieces import bound, compare, differentiated, expected_gradient
 from properties.scripts.subject import Block, Body, Subject, by_name, listed
@@ -92,7 +92,7 @@ def _second_derivative(s: Subject) -> Sequence[str | Block]:
         "    return second(embed(*inputs), inputs, cotangent)",
     )
     terms = (*(s.expectations[name].terms for name in ("weight", "output", "input")), *((0,) if bias else ()))
-    precision = PRECISIONS[s.case.torch_dtype]
+    precision = PRECISIONS[s.case.input.dtype]
     smallest = " + (n + 1) * 2**-24" if s.case.input.dtype == "float16" else ""
     limit = f"n * (2**-{precision.significant_bits} + 2**-52) * total{smallest}"
     if s.case.fill.integral:

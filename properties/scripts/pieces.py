@@ -2,12 +2,12 @@
 
 import torch
 
-from oracles import rounding
-from oracles.rounding import PRECISIONS
+from oracles.precision import PRECISIONS, TF32
 from properties.case import Case
 from properties.options import DEFAULT_IMPLEMENTATION
 from properties.scripts.subject import WIDTH, Block, Subject, indented
 from properties.scripts.tensors import lay_out
+from properties.tensors import TORCH_DTYPES
 
 _CONVOLUTIONS = {1: "Conv1d", 2: "Conv2d", 3: "Conv3d"}
 # What the layer is given first should not matter, but it may.
@@ -171,7 +171,7 @@ def bound(
     number = (f"{factor} * {terms} * " if factor > 1 else f"{terms} * ") if terms else f"{times} * " * (times > 1)
     one_more = f"{factor} * ({terms} + 1)" if terms else f"{times + factor}"
     relative = f"{number}{_relative(case, expectation.terms, tf32)}"
-    limit, most = PRECISIONS[case.torch_dtype].exact_limit, torch.finfo(case.torch_dtype).max
+    limit, most = PRECISIONS[case.input.dtype].exact_limit, torch.finfo(TORCH_DTYPES[case.input.dtype]).max
     # Only in float16 are the values of a fill so small that a product may underflow.
     smallest = f" + {one_more} * 2**-24" if case.input.dtype == "float16" else ""
     masked = f" * (magnitude > {limit:.0f})" if case.fill.integral else ""
@@ -187,9 +187,9 @@ def bound(
 
 def _relative(case: Case, terms: int, tf32: bool) -> str:
     """The bound for one term of magnitude 1: its own rounding, and that of the expectation."""
-    bits = PRECISIONS[case.torch_dtype].significant_bits
+    bits = PRECISIONS[case.input.dtype].significant_bits
     if tf32:
-        unit, rounded = PRECISIONS[case.torch_dtype].unit_roundoff, rounding.TF32.unit_roundoff
+        unit, rounded = PRECISIONS[case.input.dtype].unit_roundoff, TF32.unit_roundoff
         relative = unit + (2 * rounded + rounded**2) * (1 / terms + unit) + 2.0**-52
         return repr(relative)
     return f"(2**-{bits} + 2**-52)"

@@ -13,6 +13,7 @@ from functools import cached_property
 from properties.case import Case
 from properties.compilation import Control
 from properties.property import Property
+from properties.tensors import TORCH_DTYPES
 from properties.trial import Expectation, Trial
 from properties.verdict import Failed
 
@@ -44,7 +45,7 @@ class Subject:
     @property
     def dtype(self) -> str:
         """``torch.float64`` and so on."""
-        return str(self.case.torch_dtype)
+        return str(TORCH_DTYPES[self.case.input.dtype])
 
     @property
     def on_device(self) -> str:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from oracles.rounding import PRECISIONS
+from oracles.precision import PRECISIONS
 from properties import fill, generator
 from properties.case import Case
 from properties.scripts.subject import WIDTH, Block, Subject
+from properties.tensors import tensors
 
 # A script with more numbers, or more lines of them, contains the generator instead.
 _MOST_NUMBERS = 60
@@ -19,7 +20,7 @@ _FRESH = "clone(memory_format=torch.contiguous_format)"
 
 def subject_values(subject: Subject) -> dict[str, Tensor]:
     """The case's tensors by their names in a script; of one that is expanded, what is repeated."""
-    case, values = subject.case, fill.values(subject.case)
+    case, values = subject.case, tensors(subject.case)
     x, cotangent = values.x, values.cotangent
     if case.input.layout == "expanded":
         x = x[:1]
@@ -122,7 +123,7 @@ def generator_blocks(subject: Subject) -> list[Block]:
 
     ``draw`` gives a tensor; where integers differ in range, it takes the largest.
     """
-    case, precision = subject.case, PRECISIONS[subject.case.torch_dtype]
+    case, precision = subject.case, PRECISIONS[subject.case.input.dtype]
     stream = f'f"patchify-harness/{generator.VERSION}/{case.fill.seed}/{{name}}"'
     words = (
         "def words(name, count):  # NumPy's Philox(key=...).random_raw(count)",
