@@ -69,7 +69,7 @@ ALONE = (
     "ambience.OutputsKept",
     "functional.WeightClosedOver",
     "functional.EmptyBatchFlat",
-    "compiled.CompiledBiasMissing",
+    "compiled.CompiledSequencesWrong",
     "compiled.CompiledGridRemembered",
     "compiled.SamplesCounted",
 )
@@ -125,7 +125,7 @@ def smallest_failure(planted: Planted) -> tuple[Case, Failed]:
 
     if prop.name in COMPILED:
         # To look for another, and for a smaller one, would be to compile for minutes.
-        case = Case(Spec(1, 1, 1, 2, 1, bias=True), Input(2, (4,)), Fill(seed=1))
+        case = Case(Spec(1, 1, 1, 2, 1), Input(2, (4,)))
         assert fails(case)
         return case, verdicts[case]
     for shard in sorted(plan.shards, key=lambda name: not name.startswith("random")):
@@ -326,7 +326,7 @@ def test_later_sizes_have_the_cases_values(dtype: str, fill: str, monkeypatch: p
 
 
 def test_every_script_is_tidy(tmp_path: Path) -> None:
-    """As short and narrow as promised, without an unused import or name."""
+    """No line too long, no unused import or name, at most three lines of comment at the top."""
     every = Backward(("input", "weight", "bias"), "random")
     plain = Case(Spec(2, 3, 2, 2, 3, bias=True), Input(2, (5, 6), "float32"), Fill("real", 7), backward=every)
     for prop in PROPERTIES:
