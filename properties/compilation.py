@@ -5,6 +5,7 @@ what runs from then on is eager mode. Within a sequence there is no reset, or bu
 """
 
 import logging
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -64,7 +65,10 @@ class Control(nn.Module):
 def best_backend() -> str:
     """``inductor`` where it works on this machine, else ``aot_eager``, which needs no compiler for C++."""
     try:
-        torch.compile(lambda x: x + 1, fullgraph=True)(torch.zeros(3))
+        # What a compiler warns of is no reason to do without it, even where warnings are errors.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.compile(lambda x: x + 1, fullgraph=True)(torch.zeros(3))
     except Exception:
         return "aot_eager"
     return "inductor"

@@ -114,7 +114,7 @@ def _later_sizes(s: Subject) -> list[str]:
 
 def _cotangents(s: Subject, cases: list[Case]) -> tuple[str, list[str], list[str]]:
     """What to loop over, where the range of the cotangent differs among sizes, and how to draw it there."""
-    limits = [fill._amplitudes(case) for case in cases]
+    limits = [fill.amplitudes(case) for case in cases]
     sizes = [math.prod(case.output_shape) for case in cases]
     thinned = s.case.fill.integral and any(one.cotangents < size for one, size in zip(limits, sizes, strict=True))
     ranged = s.case.fill.integral and len({one.cotangent for one in limits}) > 1

@@ -35,9 +35,9 @@ def subject_values(subject: Subject) -> dict[str, Tensor]:
 def few_numbers(subject: Subject, blocks: Sequence[Block]) -> bool:
     """Whether the tensors among some blocks can stand in a script in full."""
     values = subject_values(subject)
-    tensors = [block for block in blocks if block.name in values]
-    numbers = sum(values[block.name].numel() for block in tensors)
-    return numbers <= _MOST_NUMBERS and sum(len(block.lines) for block in tensors) <= _MOST_LINES
+    written = [block for block in blocks if block.name in values]
+    numbers = sum(values[block.name].numel() for block in written)
+    return numbers <= _MOST_NUMBERS and sum(len(block.lines) for block in written) <= _MOST_LINES
 
 
 def literal_blocks(subject: Subject) -> list[Block]:
@@ -153,9 +153,7 @@ def generator_blocks(subject: Subject) -> list[Block]:
             f"    return {tensor} / 2**{bits}",
         ]
     else:
-        low, high = fill._WIDE_EXPONENTS[case.input.dtype]
-        if case.input.dtype == "float16":
-            high = min(high, (15 - math.ceil(math.log2(fill.most_terms(case)))) // 2)
+        low, high = fill.wide_exponents(case)
         half = f"2**{bits - 1}"
         number = f"(m % {half} + {half}) * (s % 2 * 2 - 1) * 2.0 ** (e % {high - low + 1} - {bits - low})"
         draw = [
@@ -170,7 +168,7 @@ def generator_blocks(subject: Subject) -> list[Block]:
 
 def largest(case: Case, name: str) -> int:
     """The range of an integral tensor."""
-    limits = fill._amplitudes(case)
+    limits = fill.amplitudes(case)
     return limits.cotangent if name == "cotangent" else limits.operand
 
 
@@ -238,7 +236,7 @@ def _drawn_parameter(subject: Subject, name: str, shape: tuple[int, ...]) -> lis
         shaped = f".reshape{shape}" if name == "weight" else ""
         return [f"{name} = torch.{made}, dtype={subject.dtype}{subject.on_device}){shaped}"]
     lines = [f"{name} = {draw(subject, name, f'{shape}')}"]
-    limits, terms = fill._amplitudes(case), case.spec.terms
+    limits, terms = fill.amplitudes(case), case.spec.terms
     if name == "weight" and case.fill.integral and limits.weights_in_a_row < terms:
         lines += [
             f"for row in range({case.spec.out_features}):",
@@ -268,7 +266,7 @@ def drawn_cotangent(subject: Subject, shape: str, most: str = "", chosen: str = 
         return [cotangent_source(subject, shape)]
     call = draw(subject, "cotangent", shape) if not most else f'draw("cotangent", {shape}, {most})'
     lines = [f"cotangent = {call}"]
-    limit = fill._amplitudes(case).cotangents
+    limit = fill.amplitudes(case).cotangents
     if chosen or (case.fill.integral and limit < math.prod(case.output_shape)):
         lines += [
             "count = cotangent.numel()",
