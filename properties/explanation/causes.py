@@ -16,8 +16,8 @@ from properties.explanation.nonfinite import cause_of_nonfinite, cause_of_uncove
 from properties.explanation.precision import cause_of_rounding
 from properties.explanation.probe import Look, Subject, observe, plainly
 from properties.explanation.samples import cause_of_huge_batch
-from properties.explanation.ways import WAYS, cause_by_way
-from properties.explanation.words import first_sentence
+from properties.explanation.ways import WAYS, cause_by_way, way_fails
+from properties.explanation.words import first_sentence, listed
 from properties.trial import Raised, Unusable, blaming
 from properties.verdict import Failed
 
@@ -69,8 +69,8 @@ def _of_gradient(subject: Subject, case: Case, verdict: Failed) -> Cause | None:
 
 
 def _of_ways(subject: Subject, case: Case, verdict: Failed) -> Cause | None:
-    words = cause_by_way(subject, case, WAYS.get(subject.prop.name, ()))
-    return Cause(words) if words else None
+    found = cause_by_way(subject, case, WAYS.get(subject.prop.name, ()))
+    return Cause(found[0], way_fails(subject, found[1])) if found else None
 
 
 def _of_layouts(subject: Subject, case: Case, verdict: Failed) -> Cause | None:
@@ -88,8 +88,10 @@ def _of_layouts(subject: Subject, case: Case, verdict: Failed) -> Cause | None:
             wrong[layout] = f"forward raises {raised.observed}"
     if not wrong:
         return None
-    named = " and ".join(layout.replace("_", " ") for layout in wrong)
-    kinds = "that are not contiguous" if {"contiguous", "odd_strides"}.isdisjoint(wrong) and len(wrong) == 4 else f"that are stored {named}"  # fmt: skip
+    if {"contiguous", "odd_strides"}.isdisjoint(wrong) and len(wrong) == 4:
+        kinds = "that are not contiguous"
+    else:
+        kinds = f"that are stored {listed([layout.replace('_', ' ') for layout in wrong])}"
     words = next((words for words in wrong.values() if words), None)
     return Cause(f"{words}, only for inputs {kinds}" if words else f"wrong only for inputs {kinds}", features=())
 

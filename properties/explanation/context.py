@@ -56,7 +56,7 @@ def context(
     for kind, (name, now, at) in _NUMBERS.items():
         if features is not None and kind not in features:
             continue
-        least = 3 if not cause or any(part in cause for part in _SEVERAL[kind]) else 2
+        least = 3 if not cause or "raises" in cause or any(part in cause for part in _SEVERAL[kind]) else 2
         words = _number(name, now, at, case, smallest, fails, least)
         if words and not goes_without_saying(kind, words, cause, found):
             found[kind] = words
@@ -65,20 +65,32 @@ def context(
 
 def goes_without_saying(kind: str, words: str, cause: str, found: Mapping[str, str]) -> bool:
     """Whether a cause, or a feature that was found before, says as much already."""
+    smaller = "smaller than the patch" in found.get("stride", "")
+    exact = set(DTYPES) - set(re.findall(r"\w+", words)) <= {"bfloat16", "float16"}
     said = {
         "bias": "bias" in cause,
-        "remainder": any(part in cause for part in ("left over", "dropped", "rounded", "fits exactly", "pixel less", "no window covers", "moved to the end")),
-        "data_dim": words == "in 2D and 3D" and any(part in cause for part in ("axes", "axis 1", "rows", "products from")),
-        "stride": any(part in cause for part in ("overlap", "left over", "moved to the end", "second one starts"))
+        "remainder": _mentions(cause, *_REMAINDERS),
+        "data_dim": words == "in 2D and 3D" and _mentions(cause, "axes", "axis 1", "rows", "products from"),
+        "stride": _mentions(cause, "overlap", "left over", "moved to the end", "second one starts")
         or ("not equal" in words and "stride" in cause),
         "sizes": "as many as there should be" in cause,
-        "dtype": bool(cause) and words.count("float") > 1 and set(DTYPES) - set(re.findall(r"\w+", words)) <= {"bfloat16", "float16"},
+        "dtype": bool(cause) and words.count("float") > 1 and exact,
         "in_features": "channels" in found or "products from" in cause,
-        "out_features": "channels" in found or ("along axis" in cause and "bias runs" in cause),
-        "patch": "products from" in cause or "odd size" in cause,
+        "out_features": "channels" in found or "bias runs" in cause,
+        "gradients": "needs a gradient" in words and "gradient" in cause,
+        "patch": _mentions(cause, "products from", "odd size") or ("from" in words and smaller),
         "batch": "the samples and axis" in cause,
-    }  # fmt: skip
+    }
     return said.get(kind, False)
+
+
+_REMAINDERS = (
+    "left over", "dropped", "rounded", "fits exactly", "pixel less", "no window covers", "moved to the end",
+)  # fmt: skip
+
+
+def _mentions(cause: str, *parts: str) -> bool:
+    return any(part in cause for part in parts)
 
 
 def only(found: Sequence[str]) -> str:
@@ -136,6 +148,8 @@ def _layout(case: Case, fails: Judge) -> str | None:
     contiguous = {"contiguous"} if 1 in case.input_shape else {"contiguous", "odd_strides"}
     if failing and contiguous.isdisjoint(failing) and set(failing) | contiguous >= set(names) - {"odd_strides"}:
         return "for inputs that are not contiguous"
+    if failing == ["odd_strides"]:
+        return "for inputs with an odd stride along an axis of size 1"
     if failing and set(failing) <= {"contiguous", "odd_strides"}:
         return "for contiguous inputs"
     return f"for {listed([name.replace('_', ' ') for name in failing])} inputs" if failing else None

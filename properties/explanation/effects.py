@@ -1,4 +1,4 @@
-"""What a layer does besides computing its output: to its arguments, to settings, to gradients that are there already."""
+"""What a layer does besides computing its output: to arguments, settings, modes, and gradients that are there."""
 
 import torch
 from torch import Tensor
@@ -123,7 +123,8 @@ def cause_of_conversion(subject: Subject, case: Case) -> str | None:
         layer(trial.make_input())
         found = layer.to(other)(trial.make_input().to(other)).dtype
         if found == case.torch_dtype:
-            return f"after a call in {_name(found)} the output stays {_name(found)}, though layer and input are converted to {_name(other)}"  # fmt: skip
+            kept, wanted = _name(found), _name(other)
+            return f"after a call in {kept} the output stays {kept}, though layer and input are converted to {wanted}"
         if found != other:
             return f"after conversion to {_name(other)} the output is {_name(found)}"
     return None

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from oracles import unfold
 from properties.case import Case
-from properties.explanation.probe import Given, Look, Seen, observe, stored
+from properties.explanation.probe import SEEDS, Given, Look, Seen, given_of, observe, stored
 from properties.explanation.weight import other_weight
 from properties.explanation.windows import first_difference, other_shape, other_windows
 from properties.explanation.words import axes_named, block, members, number, place, scaled
@@ -84,7 +84,12 @@ def _other_bias(case: Case, look: Look, seen: tuple[Seen, ...]) -> str | None:
 
 def _wrong_biases(case: Case) -> Iterator[tuple[str, Callable[[Given], Tensor]]]:
     taps, data_dim = case.spec.patch_size**case.spec.data_dim, case.spec.data_dim
-    times = {0: "not added", 2: "added twice", -1: "subtracted", case.spec.terms: "added once for every product"}
+    times: dict[float, str] = {
+        0: "not added",
+        2: "added twice",
+        -1: "subtracted",
+        case.spec.terms: "added once for every product",
+    }
     times |= {taps: f"added once for every tap, {taps} times"} if taps > 1 else {}
     for factor in (0, 2, -1, 0.5, taps, case.spec.terms, 3):
         if factor != 1:
@@ -138,6 +143,11 @@ def _other_places(case: Case, look: Look, seen: tuple[Seen, ...]) -> str | None:
     for words, move in _moves(case):
         if all(one.found.shape == one.given.right.shape and one.agrees(move(one.given.right)) for one in seen):
             return words
+    return None
+
+
+def _mixed_up(case: Case, look: Look, seen: tuple[Seen, ...]) -> str | None:
+    """Every token that comes out is the right one for some other place, in no order that has a name."""
     maps = [_sources(one.found, one.given.right) for one in seen]
     if any(found is None or not torch.equal(found, maps[0]) for found in maps if maps[0] is not None):
         return None
@@ -224,7 +234,12 @@ def _in_place_of(sources: Tensor, right: Tensor) -> str | None:
 
 def _other_values(case: Case, look: Look, seen: tuple[Seen, ...]) -> str | None:
     """Every value is a function of the right one or of its token."""
+    # Small values too: on large ones alone a clamp and a tanh are the same.
+    given = given_of(case, SEEDS[0], "real")
+    small = Seen(given, look(given), 64 * seen[0].roundoff)
     for words, function in _functions(seen):
+        if not small.same(function(given), small.found):
+            continue
         if all(one.found.shape == one.given.right.shape and one.agrees(function(one.given)) for one in seen):
             return words
     return None
@@ -277,7 +292,7 @@ def _misreadings(case: Case) -> Iterator[tuple[str, Callable[[Given], Given]]]:
     if layout != "contiguous":
         yield reading(
             "the input's memory is read in order, whatever its strides",
-            lambda x: _strided(x, dense_strides(x), x.storage_offset()),
+            lambda x: _strided(x, dense_strides(x), int(x.storage_offset())),
         )
         yield reading(
             "the input's memory is read in order from its beginning, whatever its strides and offset",
@@ -289,7 +304,7 @@ def _misreadings(case: Case) -> Iterator[tuple[str, Callable[[Given], Given]]]:
         )
         yield reading(
             "the channels of a pixel are taken to be adjacent in memory",
-            lambda x: _strided(x, [*x.stride()[:-1], 1], x.storage_offset()),
+            lambda x: _strided(x, [*x.stride()[:-1], 1], int(x.storage_offset())),
         )
         yield reading(
             "an input that is stored channels first is taken for one that has its channels first",
@@ -456,11 +471,14 @@ def _neighbours(case: Case, look: Look, seen: tuple[Seen, ...]) -> str | None:
     at = tuple(added_to.nonzero()[0].tolist())
     there = tuple(int(i) for i in torch.unravel_index(sources[at], sources.shape))
     who = receivers or f"{int(added_to.sum())} of {own.numel()} tokens"
-    one = sources.flatten(1)[added_to.flatten(1)] % sources[0].numel()
-    if bool((one == one[0]).all()) and torch.equal(sources[added_to] // sources[0].numel(), added_to.nonzero()[:, 0]):
-        source = members([int(one[0])], sources[0].numel(), "token")
+    added = sources.flatten(1)[added_to.flatten(1)] % sources[0].numel()
+    if bool((added == added[0]).all()) and torch.equal(
+        sources[added_to] // sources[0].numel(), added_to.nonzero()[:, 0]
+    ):
+        source = members([int(added[0])], sources[0].numel(), "token")
         return f"{who} has {source} added"
-    return f"{who} has another token added: token {place(at[1:])} of sample {at[0]} has token {place(there[1:])} of sample {there[0]}"
+    at_words = f"token {place(at[1:])} of sample {at[0]} has token {place(there[1:])} of sample {there[0]}"
+    return f"{who} has another token added: {at_words}"
 
 
 _FINDERS: tuple[Finder, ...] = (
@@ -474,5 +492,6 @@ _FINDERS: tuple[Finder, ...] = (
     other_windows,
     _other_values,
     _neighbours,
+    _mixed_up,
     first_difference,
 )

@@ -100,18 +100,19 @@ def gradients_fail(subject: Subject, case: Case) -> Judge:
 def _sentence(causes: dict[str, str], right: list[str]) -> str:
     if len(set(causes.values())) == 1:
         names, words = list(causes), next(iter(causes.values()))
-        several = len(names) > 1
         if words == "none reaches it":
-            return f"no gradient reaches the {' or the '.join(names)}" + (f", though one reaches the {' and the '.join(right)}" if right else "")  # fmt: skip
-        only = "only " if right else ""
-        named = (
-            f"the gradients of the {' and the '.join(names)} are" if several else f"the gradient of the {names[0]} is"
-        )
-        return f"{only}{named} wrong: {words}"
-    return "; ".join(
-        f"no gradient reaches the {name}" if words == "none reaches it" else f"the gradient of the {name} is wrong{': ' + words if words != '?' else ''}"
-        for name, words in causes.items()
-    )  # fmt: skip
+            though = f", though one reaches the {' and the '.join(right)}" if right else ""
+            return f"no gradient reaches the {' or the '.join(names)}{though}"
+        several = len(names) > 1
+        named = f"the gradient{'s' if several else ''} of the {' and the '.join(names)}"
+        return f"{'only ' if right else ''}{named} {'are' if several else 'is'} wrong: {words}"
+    parts = []
+    for name, words in causes.items():
+        if words == "none reaches it":
+            parts.append(f"no gradient reaches the {name}")
+        else:
+            parts.append(f"the gradient of the {name} is wrong" + ("" if words == "?" else f": {words}"))
+    return "; ".join(parts)
 
 
 def _passes(subject: Subject, case: Case, cotangent: Tensor | None = None) -> dict[str, Pass | None]:
@@ -213,10 +214,8 @@ def _predictions(case: Case, one: Pass) -> Iterator[tuple[str, Callable[[Pass], 
     for axis in axes:
         for count in (1, -1):
             where = "further on" if count == 1 else "further back"
-            yield (
-                f"it stands one pixel {where} along axis {axis - axes[0]}",
-                lambda p, n=count, a=axis: p.right.roll(n, a),
-            )  # type: ignore[misc]
+            words = f"it stands one pixel {where} along axis {axis - axes[0]}"
+            yield words, lambda p, n=count, a=axis: p.right.roll(n, a)  # type: ignore[misc]
     yield "it has lost its sign", lambda p: p.right.abs()
     most = float(one.found.abs().max())
     yield f"it is clipped to {number(most)} in magnitude", lambda p: p.right.clamp(-most, most)
@@ -284,9 +283,8 @@ def _overlaps(passes: list[Pass]) -> str | None:
     one = passes[0]
     if one.name != "input" or one.stride >= one.weight.shape[-1]:
         return None
-    covering = adjoint.input_gradient(
-        torch.ones_like(one.cotangent[:1, ..., :1]), torch.ones_like(one.weight[:1, :1]), tuple(one.x.shape[1:-1]), one.stride
-    )  # fmt: skip
+    ones = torch.ones_like(one.cotangent[:1, ..., :1]), torch.ones_like(one.weight[:1, :1])
+    covering = adjoint.input_gradient(*ones, tuple(one.x.shape[1:-1]), one.stride)
     if all(p.agrees(p.right / covering.clamp(min=1)) for p in passes):
         return "where windows overlap it is their mean instead of their sum"
     for p in passes:

@@ -104,9 +104,11 @@ def _influence(case: Case, given: Given, pixel: list[int], change: Tensor) -> st
 def _with_pixel(given: Given, pixel: list[int], value: float, *, add: bool = False) -> Given:
     """One pixel of every sample set to a value, in its last channel, or raised by it in every channel."""
     x = given.x.clone()
-    at = (slice(None), *pixel)
+    at = x
+    for index in pixel:
+        at = at.select(1, index)
     if add:
-        x[at] += value
+        at += value
     else:
-        x[(*at, -1)] = value
+        at[:, -1] = value
     return replace(given, x=x)

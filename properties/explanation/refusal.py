@@ -147,7 +147,10 @@ def _taken_for(x: Tensor, case: Case, trial: Any) -> Iterator[tuple[str, Tensor 
         yield "its first two axes are folded into the batch", embed(x.flatten(0, 1))
         yield "its first axis is dropped", embed(x[0])
         folded = embed(x.flatten(0, 1))
-        yield "it is embedded sample by sample", None if folded is None else folded.unflatten(0, x.shape[:2])
+        yield (
+            "it is embedded sample by sample",
+            None if folded is None else folded.reshape(*x.shape[:2], *folded.shape[1:]),
+        )
     if x.ndim == rank and x.shape[-1] > spec.in_features:
         yield "the channels past the last expected one are dropped", embed(x[..., : spec.in_features])
         yield "the first channels are dropped", embed(x[..., -spec.in_features :])

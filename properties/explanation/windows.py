@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -162,7 +163,7 @@ def _table(source: Tensor, data_dim: int, axis: int) -> list[list[int | None]] |
     for i in range(along.shape[window]):
         row: list[int | None] = []
         for k in range(along.shape[tap]):
-            pixels = set(along.select(tap, k).select(window, i).unique().tolist()) - {-1}
+            pixels = set(along.select(tap, k).select(window, i).flatten().tolist()) - {-1}
             if len(pixels) > 1:
                 return None
             row.append(pixels.pop() if pixels else None)
@@ -177,10 +178,8 @@ def _windows_in_words(
     plain = list(range(patch_size))
     if table == [[first + k for k in plain] for first in expected]:
         return None
-    offsets = next(
-        ([pixel - row[0] for pixel in row if pixel is not None] for row in table if None not in row and row[0] is not None),
-        plain,
-    )  # fmt: skip
+    whole = (row for row in table if None not in row)
+    offsets = next(([pixel - row[0] for pixel in row] for row in whole), plain)  # type: ignore[operator]
     if offsets != plain:
         repeats = size - 1
         fits = all(
@@ -188,16 +187,17 @@ def _windows_in_words(
             for row, first in zip(table, expected, strict=False)
             for pixel, offset in zip(row, offsets, strict=True)
         )
-        steps = {b - a for a, b in zip(offsets, offsets[1:], strict=False)}
+        steps = {b - a for a, b in pairwise(offsets)}
         if fits and len(table) == len(expected) and len(steps) == 1 and (step := steps.pop()) > 1:
-            past = ", and past the end the last pixel repeats" if (len(table) - 1) * case.spec.step + offsets[-1] > repeats else ""  # fmt: skip
+            past = ", and past the end the last pixel repeats" if expected[-1] + offsets[-1] > repeats else ""
             return f"the taps on axis ? are {step} pixels apart instead of 1 (dilation {step}){past}"
         return (
             f"windows on axis ? read the pixels {_numbers(offsets)} from their first, but should read {_numbers(plain)}"
         )
     starts = [next((pixel - k for k, pixel in enumerate(row) if pixel is not None), None) for row in table]
-    if any(pixel is not None and first is not None and pixel != first + k for row, first in zip(table, starts, strict=True) for k, pixel in enumerate(row)):  # fmt: skip
-        return None
+    for row, start in zip(table, starts, strict=True):
+        if any(pixel is not None and start is not None and pixel != start + k for k, pixel in enumerate(row)):
+            return None
     gist = _gist(case, look, reading, axis, starts, expected)
     gap = [start is not None for start in starts]
     holes = all(pixel is not None for row in table for pixel in row)
@@ -225,7 +225,7 @@ def _gist(
     """What the starts have in common, where it can be told."""
     spec, size = case.spec, reading.given.x.shape[1 + axis]
     known = [start for start in starts if start is not None]
-    steps = {b - a for a, b in zip(known, known[1:], strict=False)}
+    steps = {b - a for a, b in pairwise(known)}
     if (
         len(known) > 1
         and len(steps) == 1
@@ -398,4 +398,5 @@ def first_difference(case: Case, look: Look, seen: tuple[Seen, ...]) -> str | No
     elif found[0] >= 0 and found[-1] != expected[-1]:
         what = f"channel {found[-1]} of {what}"
     share = f"{int(wrong.sum())} of {wrong.numel()}"
-    return f"pixels are read in a wrong order, {share}: token {place(at[1 : 1 + data_dim])} reads {what} at tap {place(tap)} instead of pixel {place(expected[1:-1])}"  # fmt: skip
+    reads = f"token {place(at[1 : 1 + data_dim])} reads {what} at tap {place(tap)}"
+    return f"pixels are read in a wrong order, {share}: {reads} instead of pixel {place(expected[1:-1])}"
