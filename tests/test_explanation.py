@@ -17,8 +17,8 @@ from properties.explanation.growth import grow
 from properties.explanation.nonfinite import cause_of_nonfinite, cause_of_uncovered
 from properties.explanation.precision import cause_of_rounding
 from properties.explanation.probe import SEEDS, Subject, given_of, observe, plainly
+from properties.explanation.reading import read
 from properties.explanation.weight import applied_weight
-from properties.explanation.windows import read
 from properties.explanation.words import members, number
 from properties.verdict import Failed
 from tests import misbehaving

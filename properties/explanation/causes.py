@@ -8,7 +8,7 @@ from properties.case import LAYOUTS, Case
 from properties.explanation import construction, effects, refusal
 from properties.explanation.cause import Cause
 from properties.explanation.compiled import compiled_words
-from properties.explanation.context import Judge
+from properties.explanation.features import Judge
 from properties.explanation.derivatives import cause_of_second_derivative
 from properties.explanation.forward import cause_of_output
 from properties.explanation.gradients import cause_of_gradient, cause_of_gradient_rounding, gradients_fail
@@ -70,7 +70,11 @@ def _of_gradient(subject: Subject, case: Case, verdict: Failed) -> Cause | None:
 
 def _of_ways(subject: Subject, case: Case, verdict: Failed) -> Cause | None:
     found = cause_by_way(subject, case, WAYS.get(subject.prop.name, ()))
-    return Cause(found[0], way_fails(subject, found[1])) if found else None
+    if not found:
+        return None
+    words, way = found
+    # Noise shows in one dtype and is lost in another.
+    return Cause(words, way_fails(subject, way), () if "random" in words else None)
 
 
 def _of_layouts(subject: Subject, case: Case, verdict: Failed) -> Cause | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from properties.case import Case
-from properties.explanation.context import Judge
+from properties.explanation.features import Judge
 from properties.explanation.forward import cause_of_output
 from properties.explanation.probe import Given, Look, Seen, Subject, case_of, hold, observe, run
 from properties.explanation.words import first_sentence
