@@ -40,14 +40,17 @@ def explain(prop: Property, case: Case, verdict: Failed, implementation: Impleme
     cause, found = None, []
     # Whatever a layer does to a probe, its failure is reported all the same.
     with suppress(Raised, Unusable, Spent), blaming("a probe"):
-        # Compiling costs too much for that: a compiled layer is measured on a case of its own.
-        grown = case if prop.on == "compiled" else grow(case, subject.fails)
+        # Compiling costs too much to grow by: a compiled layer is measured on a case of its own.
+        steady = prop.on == "compiled" or subject.fails(case)
+        grown = grow(case, subject.fails) if steady and prop.on != "compiled" else case
         again = verdict if grown == case else subject.verdict(grown)
         with suppress(Raised, Unusable):
             cause = cause_of(subject, grown, again if isinstance(again, Failed) else verdict)
-        if prop.on == "compiled" and cause is None:
-            return UNEXPLAINED
-        fails = judging(cause.fails if cause and cause.fails else by_property(subject))
+        if cause is None and (not steady or prop.on == "compiled"):
+            return UNEXPLAINED if steady else f"{UNEXPLAINED}: the case does not fail every time"
+        fails = judging(by_property(subject))
+        if cause and cause.fails and cause.fails(grown):
+            fails = judging(cause.fails)
         if cause is None or cause.features != ():
             found = context(grown, case, fails, cause.words if cause else "", cause.features if cause else None)
     return _sentence(cause, only(found))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from properties.explanation.context import Judge
+from properties.explanation.features import Judge
 
 
 @dataclass(frozen=True)

@@ -8,16 +8,16 @@ from properties.case import LAYOUTS, Case
 from properties.explanation import construction, effects, refusal
 from properties.explanation.cause import Cause
 from properties.explanation.compiled import compiled_words
-from properties.explanation.context import Judge
 from properties.explanation.derivatives import cause_of_second_derivative
+from properties.explanation.features import Judge
 from properties.explanation.forward import cause_of_output
 from properties.explanation.gradients import cause_of_gradient, cause_of_gradient_rounding, gradients_fail
 from properties.explanation.nonfinite import cause_of_nonfinite, cause_of_uncovered, nan_spreads
 from properties.explanation.precision import cause_of_rounding
 from properties.explanation.probe import Look, Subject, observe, plainly
 from properties.explanation.samples import cause_of_huge_batch
-from properties.explanation.ways import WAYS, cause_by_way
-from properties.explanation.words import first_sentence
+from properties.explanation.ways import WAYS, cause_by_way, way_fails
+from properties.explanation.words import first_sentence, listed
 from properties.trial import Raised, Unusable, blaming
 from properties.verdict import Failed
 
@@ -69,8 +69,12 @@ def _of_gradient(subject: Subject, case: Case, verdict: Failed) -> Cause | None:
 
 
 def _of_ways(subject: Subject, case: Case, verdict: Failed) -> Cause | None:
-    words = cause_by_way(subject, case, WAYS.get(subject.prop.name, ()))
-    return Cause(words) if words else None
+    found = cause_by_way(subject, case, WAYS.get(subject.prop.name, ()))
+    if not found:
+        return None
+    words, way = found
+    # Noise shows in one dtype and is lost in another.
+    return Cause(words, way_fails(subject, way), () if "random" in words else None)
 
 
 def _of_layouts(subject: Subject, case: Case, verdict: Failed) -> Cause | None:
@@ -88,8 +92,10 @@ def _of_layouts(subject: Subject, case: Case, verdict: Failed) -> Cause | None:
             wrong[layout] = f"forward raises {raised.observed}"
     if not wrong:
         return None
-    named = " and ".join(layout.replace("_", " ") for layout in wrong)
-    kinds = "that are not contiguous" if {"contiguous", "odd_strides"}.isdisjoint(wrong) and len(wrong) == 4 else f"that are stored {named}"  # fmt: skip
+    if {"contiguous", "odd_strides"}.isdisjoint(wrong) and len(wrong) == 4:
+        kinds = "that are not contiguous"
+    else:
+        kinds = f"that are stored {listed([layout.replace('_', ' ') for layout in wrong])}"
     words = next((words for words in wrong.values() if words), None)
     return Cause(f"{words}, only for inputs {kinds}" if words else f"wrong only for inputs {kinds}", features=())
 

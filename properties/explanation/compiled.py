@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch._dynamo.utils import counters
 
-from oracles.rounding import PRECISIONS
+from oracles.precision import PRECISIONS
 from properties.case import Case, CaseError, Fill
 from properties.compilation import best_backend, fresh_call, traced_calls
 from properties.explanation.context import context, judging, only
@@ -113,7 +113,7 @@ def _output_judge(subject: Subject) -> Callable[[Case], bool | None]:
     def fails(case: Case) -> bool | None:
         try:
             given = given_of(case, SEEDS[0])
-            return not Seen(given, plainly(subject, case)(given), PRECISIONS[case.torch_dtype].unit_roundoff).is_right
+            return not Seen(given, plainly(subject, case)(given), PRECISIONS[case.input.dtype].unit_roundoff).is_right
         except Raised:
             return None
 

@@ -1,4 +1,4 @@
-"""What a layer does besides computing its output: to its arguments, to settings, to gradients that are there already."""
+"""What a layer does besides computing its output: to arguments, settings, modes, and gradients that are there."""
 
 import torch
 from torch import Tensor
@@ -8,6 +8,7 @@ from properties.explanation.probe import Subject
 from properties.explanation.weight import describe_weight
 from properties.explanation.words import scaled
 from properties.settings import SETTINGS, undisturbed
+from properties.tensors import TORCH_DTYPES
 from properties.trial import Trial
 
 
@@ -117,13 +118,14 @@ def cause_of_conversion(subject: Subject, case: Case) -> str | None:
     """What a layer does after it has been converted to another dtype, and back."""
     subject.spend()
     trial = subject.trial(case)
-    other = torch.float64 if case.torch_dtype != torch.float64 else torch.float32
+    other = torch.float64 if TORCH_DTYPES[case.input.dtype] != torch.float64 else torch.float32
     with undisturbed(subject.device, tf32=case.tf32):
         layer = trial.make_layer()
         layer(trial.make_input())
         found = layer.to(other)(trial.make_input().to(other)).dtype
-        if found == case.torch_dtype:
-            return f"after a call in {_name(found)} the output stays {_name(found)}, though layer and input are converted to {_name(other)}"  # fmt: skip
+        if found == TORCH_DTYPES[case.input.dtype]:
+            kept, wanted = _name(found), _name(other)
+            return f"after a call in {kept} the output stays {kept}, though layer and input are converted to {wanted}"
         if found != other:
             return f"after conversion to {_name(other)} the output is {_name(found)}"
     return None

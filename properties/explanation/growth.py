@@ -123,10 +123,10 @@ def _more_samples(case: Case) -> Iterator[Case]:
 def _more_channels(case: Case) -> Iterator[Case]:
     if case.fill.name == "address":
         return
-    into, out = case.spec.in_features, case.spec.out_features
+    least, fewest = case.spec.in_features, case.spec.out_features
     # Unlike all other sizes, so that no axis passes for another.
-    for into, out in ((3, 7), (2, 7), (into, 7), (3, 3), (2, 2), (3, out)):
-        if into >= case.spec.in_features and out >= case.spec.out_features:
+    for into, out in ((3, 7), (2, 7), (least, 7), (3, 3), (2, 2), (3, fewest)):
+        if into >= least and out >= fewest:
             yield from _valid(_with_spec(case, replace(case.spec, in_features=into, out_features=out)))
 
 

@@ -3,13 +3,15 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from oracles.windows import covered
-from properties.case import DTYPES, Case
+from properties.case import Case
 from properties.explanation.probe import SEEDS, Given, Look, given_of
 from properties.explanation.words import listed, place
+from properties.tensors import TORCH_DTYPES
 
 # Uncovered pixels that are changed one by one.
 _MOST_PIXELS = 12
@@ -24,8 +26,8 @@ def cause_of_nonfinite(case: Case, look: Look) -> str | None:
     given = given_of(case, SEEDS[0])
     # One half, so that the largest finite number does not overflow.
     given = replace(given, weight=torch.where(given.weight < 0, -0.5, 0.5).double())
-    pixel = covered(case.input.sizes, case.spec.patch_size, case.spec.step).nonzero()[-1].tolist()
-    largest = torch.finfo(DTYPES[case.input.dtype]).max
+    pixel = np.argwhere(covered(case.input.sizes, case.spec.patch_size, case.spec.step))[-1].tolist()
+    largest = torch.finfo(TORCH_DTYPES[case.input.dtype]).max
     scrubbed = {}
     for name, value in (("NaN", math.nan), ("infinity", math.inf)):
         one = _with_pixel(given, pixel, value)
@@ -47,7 +49,7 @@ def cause_of_nonfinite(case: Case, look: Look) -> str | None:
 def nan_spreads(case: Case, look: Look) -> str | None:
     """Whether a NaN in one sample reaches all of its tokens, or those of other samples."""
     given = given_of(case, SEEDS[0])
-    pixel = covered(case.input.sizes, case.spec.patch_size, case.spec.step).nonzero()[-1].tolist()
+    pixel = np.argwhere(covered(case.input.sizes, case.spec.patch_size, case.spec.step))[-1].tolist()
     x = given.x.clone()
     x[(0, *pixel)] = math.nan
     one = replace(given, x=x)
@@ -70,7 +72,7 @@ def cause_of_uncovered(case: Case, look: Look) -> str | None:
         Raised: where the layer does.
     """
     given = given_of(case, SEEDS[0])
-    places = (~covered(case.input.sizes, case.spec.patch_size, case.spec.step)).nonzero().tolist()
+    places = np.argwhere(~covered(case.input.sizes, case.spec.patch_size, case.spec.step)).tolist()
     base = look(given)
     if base.shape != given.right.shape:
         return None
@@ -104,9 +106,11 @@ def _influence(case: Case, given: Given, pixel: list[int], change: Tensor) -> st
 def _with_pixel(given: Given, pixel: list[int], value: float, *, add: bool = False) -> Given:
     """One pixel of every sample set to a value, in its last channel, or raised by it in every channel."""
     x = given.x.clone()
-    at = (slice(None), *pixel)
+    at = x
+    for index in pixel:
+        at = at.select(1, index)
     if add:
-        x[at] += value
+        at += value
     else:
-        x[(*at, -1)] = value
+        at[:, -1] = value
     return replace(given, x=x)

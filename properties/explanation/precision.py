@@ -6,10 +6,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from oracles.rounding import PRECISIONS
-from properties.case import DTYPES, Case
+from oracles.precision import PRECISIONS
+from properties.case import Case
 from properties.explanation.probe import Given, Look, Seen, given_of
 from properties.explanation.words import listed
+from properties.tensors import TORCH_DTYPES
 
 _SEEDS = range(1200, 1206)
 # Formats by their significant bits.
@@ -26,7 +27,7 @@ def cause_of_rounding(case: Case, look: Look) -> str | None:
     Raises:
         Raised: where the layer does.
     """
-    bits = PRECISIONS[case.torch_dtype].significant_bits
+    bits = PRECISIONS[case.input.dtype].significant_bits
     rounded = {}
     for name, (given, used) in _passed_through(case, look).items():
         words = _rounding(given, used, bits, output=name == "output")
@@ -53,12 +54,11 @@ def _passed_through(case: Case, look: Look) -> dict[str, tuple[Tensor, Tensor]]:
         real = given_of(case, seed, "real")
         nothing = None if real.bias is None else torch.zeros_like(real.bias)
         pixel = torch.zeros_like(real.x)
-        pixel[(slice(None), *[0] * case.spec.data_dim, 0)] = 1
-        first = (slice(None), *[0] * case.spec.data_dim)
-        weights = look(replace(real, x=pixel, bias=nothing))[first]
+        _first(pixel, case)[..., 0] = 1
+        weights = _first(look(replace(real, x=pixel, bias=nothing)), case)
         found["weight"].append((real.weight[:, 0].flatten(1)[:, 0].expand_as(weights), weights))
         tap = torch.zeros_like(real.weight)
-        tap[(slice(None), 0, *[0] * case.spec.data_dim)] = 1
+        _first(tap[:, 0], case)[:] = 1
         exact = replace(real, weight=tap, bias=nothing)
         found["input"].append((exact.right, look(exact)))
         if real.bias is not None:
@@ -71,6 +71,13 @@ def _passed_through(case: Case, look: Look) -> dict[str, tuple[Tensor, Tensor]]:
         for name, pairs in found.items()
         if pairs
     }
+
+
+def _first(tensor: Tensor, case: Case) -> Tensor:
+    """What stands first along every spatial axis, which come after one other, as a view."""
+    for _ in range(case.spec.data_dim):
+        tensor = tensor.select(1, 0)
+    return tensor
 
 
 def _rounding(given: Tensor, used: Tensor, bits: int, *, output: bool) -> str | None:
@@ -143,8 +150,8 @@ def _range(case: Case, look: Look) -> str | None:
     given = given_of(case, _SEEDS[0])
     nothing = None if given.bias is None else torch.zeros_like(given.bias)
     tap = torch.zeros_like(given.weight)
-    tap[(slice(None), 0, *[0] * case.spec.data_dim)] = 1
-    info = torch.finfo(DTYPES[case.input.dtype])
+    _first(tap[:, 0], case)[:] = 1
+    info = torch.finfo(TORCH_DTYPES[case.input.dtype])
     largest, smallest = math.floor(math.log2(info.max)), math.ceil(math.log2(info.tiny))
     lost = []
     for power in (16, 20, 64, 128, 512):

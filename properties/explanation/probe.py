@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from oracles import unfold
-from oracles.rounding import PRECISIONS
+from oracles.precision import PRECISIONS
 from properties.case import Backward, Case, CaseError, Fill
-from properties.fill import values
 from properties.implementation import Implementation
 from properties.layout import lay_out
 from properties.property import Property
 from properties.settings import undisturbed
+from properties.tensors import TORCH_DTYPES, tensors
 from properties.trial import Raised, Trial, blaming
 from properties.verdict import Failed, Passed, Verdict
 
@@ -129,7 +129,7 @@ class Seen:
 
 def given_of(case: Case, seed: int, fill: str = "exact") -> Given:
     """The tensors of a case, filled from a data seed."""
-    filled = values(replace(case, fill=Fill(fill, seed), tf32=False, backward=Backward()))
+    filled = tensors(replace(case, fill=Fill(fill, seed), tf32=False, backward=Backward()))
     bias = None if filled.bias is None else filled.bias.double()
     return Given(filled.x.double(), filled.weight.double(), bias, case.spec.step)
 
@@ -189,13 +189,15 @@ def run(
     with undisturbed(subject.device, tf32=case.tf32), blaming("a probe"):
         layer = trial.make_layer()
         hold(layer, given)
-        x = stored((given.x if pixels is None else pixels).to(trial.device, case.torch_dtype), case.input.layout)
+        x = stored(
+            (given.x if pixels is None else pixels).to(trial.device, TORCH_DTYPES[case.input.dtype]), case.input.layout
+        )
         # Another one each time: two runs of a layer that draws random numbers must differ.
         trial.set_seed(subject.left)
         found = way(subject.wrap(layer), x.requires_grad_("input" in case.backward.requires_grad))
-        if not isinstance(found, Tensor) or found.dtype != case.torch_dtype:
+        if not isinstance(found, Tensor) or found.dtype != TORCH_DTYPES[case.input.dtype]:
             kind = found.dtype if isinstance(found, Tensor) else type(found).__name__
-            raise TypeError(f"the output is {kind} instead of {case.torch_dtype}")
+            raise TypeError(f"the output is {kind} instead of {TORCH_DTYPES[case.input.dtype]}")
         return found.detach().to("cpu", torch.float64, copy=True)
 
 
@@ -210,5 +212,5 @@ def stored(pixels: Tensor, layout: str) -> Tensor:
 
 def observe(case: Case, look: Look) -> tuple[Seen, ...]:
     """What comes out for two fills of a case with large integers."""
-    roundoff = PRECISIONS[case.torch_dtype].unit_roundoff
+    roundoff = PRECISIONS[case.input.dtype].unit_roundoff
     return tuple(Seen(given, look(given), roundoff) for given in (given_of(case, seed) for seed in SEEDS))

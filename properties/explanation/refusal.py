@@ -14,6 +14,7 @@ from properties.case import Case
 from properties.explanation.cause import Cause
 from properties.explanation.probe import Subject
 from properties.settings import undisturbed
+from properties.tensors import TORCH_DTYPES
 from properties.trial import Raised, blaming
 from properties.verdict import Failed
 
@@ -109,7 +110,7 @@ def inputs(subject: Subject, case: Case, verdict: Failed) -> Cause | None:
     subject.spend()
     with undisturbed(subject.device), blaming("a probe"), torch.no_grad():
         x = torch.arange(1, 1 + int(torch.tensor(shape).prod()), dtype=torch.float64).reshape(shape)
-        found = trial.make_layer()(x.to(trial.device, case.torch_dtype)).double().cpu()
+        found = trial.make_layer()(x.to(trial.device, TORCH_DTYPES[case.input.dtype])).double().cpu()
     what = verdict.what.removesuffix(" is accepted")
     if found.numel() == 0:
         return _cause(f"{what} is accepted and gives an empty output, {list(found.shape)}")
@@ -147,7 +148,10 @@ def _taken_for(x: Tensor, case: Case, trial: Any) -> Iterator[tuple[str, Tensor 
         yield "its first two axes are folded into the batch", embed(x.flatten(0, 1))
         yield "its first axis is dropped", embed(x[0])
         folded = embed(x.flatten(0, 1))
-        yield "it is embedded sample by sample", None if folded is None else folded.unflatten(0, x.shape[:2])
+        yield (
+            "it is embedded sample by sample",
+            None if folded is None else folded.reshape(*x.shape[:2], *folded.shape[1:]),
+        )
     if x.ndim == rank and x.shape[-1] > spec.in_features:
         yield "the channels past the last expected one are dropped", embed(x[..., : spec.in_features])
         yield "the first channels are dropped", embed(x[..., -spec.in_features :])
