@@ -8,8 +8,8 @@ from properties.case import LAYOUTS, Case
 from properties.explanation import construction, effects, refusal
 from properties.explanation.cause import Cause
 from properties.explanation.compiled import compiled_words
-from properties.explanation.features import Judge
 from properties.explanation.derivatives import cause_of_second_derivative
+from properties.explanation.features import Judge
 from properties.explanation.forward import cause_of_output
 from properties.explanation.gradients import cause_of_gradient, cause_of_gradient_rounding, gradients_fail
 from properties.explanation.nonfinite import cause_of_nonfinite, cause_of_uncovered, nan_spreads
@@ -133,6 +133,8 @@ def _spreading(case: Case, look: Look) -> str | None:
     return nan_spreads(case, look) or cause_of_nonfinite(case, look)
 
 
+# Of what outlives a layer a larger case shows no more, and each takes a collection of all garbage.
+AS_SMALL_AS_IT_IS = ("keeps_nothing",)
 _BY_PROPERTY: dict[str, Measure] = {
     "constructs": construction.constructs,
     "holds_conv": construction.holds_conv,

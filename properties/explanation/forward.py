@@ -15,9 +15,9 @@ from properties.case import Case
 from properties.explanation.bias import other_bias
 from properties.explanation.memory import misread_memory
 from properties.explanation.probe import SEEDS, Given, Look, Seen, given_of, observe
+from properties.explanation.reading import first_difference
 from properties.explanation.tokens import all_places, mixed_up, neighbours, other_places, some_places
 from properties.explanation.weight import other_weight
-from properties.explanation.reading import first_difference
 from properties.explanation.windows import other_shape, other_windows
 from properties.explanation.words import axes_named, number
 from properties.trial import Raised, blaming
