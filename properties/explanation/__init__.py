@@ -9,12 +9,13 @@ from contextlib import suppress
 
 from properties.case import Case
 from properties.explanation.cause import Cause
-from properties.explanation.causes import cause_of
+from properties.explanation.causes import AS_SMALL_AS_IT_IS, cause_of
 from properties.explanation.context import by_property, context, judging, only
 from properties.explanation.growth import grow
 from properties.explanation.probe import Spent, Subject
 from properties.implementation import Implementation
 from properties.property import Property
+from properties.settings import undisturbed
 from properties.trial import Raised, Unusable, blaming
 from properties.verdict import Failed
 
@@ -39,10 +40,11 @@ def explain(prop: Property, case: Case, verdict: Failed, implementation: Impleme
     subject = Subject(prop, implementation, device)
     cause, found = None, []
     # Whatever a layer does to a probe, its failure is reported all the same.
-    with suppress(Raised, Unusable, Spent), blaming("a probe"):
+    with undisturbed(device), suppress(Raised, Unusable, Spent), blaming("a probe"):
         # Compiling costs too much to grow by: a compiled layer is measured on a case of its own.
         steady = prop.on == "compiled" or subject.fails(case)
-        grown = grow(case, subject.fails) if steady and prop.on != "compiled" else case
+        small = not steady or prop.on == "compiled" or prop.name in AS_SMALL_AS_IT_IS
+        grown = case if small else grow(case, subject.fails)
         again = verdict if grown == case else subject.verdict(grown)
         with suppress(Raised, Unusable):
             cause = cause_of(subject, grown, again if isinstance(again, Failed) else verdict)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations, product
 
 import torch
@@ -27,7 +28,7 @@ class Pass:
     found: Tensor
     roundoff: float
 
-    @property
+    @cached_property
     def right(self) -> Tensor:
         """The gradient by the adjoint."""
         return self.by(self.cotangent, self.weight, self.x)

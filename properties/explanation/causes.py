@@ -133,6 +133,8 @@ def _spreading(case: Case, look: Look) -> str | None:
     return nan_spreads(case, look) or cause_of_nonfinite(case, look)
 
 
+# Of what outlives a layer a larger case shows no more, and each takes a collection of all garbage.
+AS_SMALL_AS_IT_IS = ("keeps_nothing",)
 _BY_PROPERTY: dict[str, Measure] = {
     "constructs": construction.constructs,
     "holds_conv": construction.holds_conv,

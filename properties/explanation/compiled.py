@@ -15,6 +15,7 @@ from oracles.precision import PRECISIONS
 from properties.case import Case, CaseError, Fill
 from properties.compilation import best_backend, fresh_call, traced_calls
 from properties.explanation.context import context, judging, only
+from properties.explanation.features import Judge
 from properties.explanation.forward import cause_of_output
 from properties.explanation.gradients import cause_of_gradient, gradients_fail
 from properties.explanation.probe import SEEDS, Seen, Subject, given_of, plainly
@@ -58,16 +59,20 @@ def _wrong_output(subject: Subject, case: Case) -> str | None:
     """Where the compiled output or gradient is wrong: at the first size, or at later ones only."""
     for when, first in (("when compiled", False), ("when compiled, from the second size on", True)):
         measured = replace_subject(subject, _compiled(first))
-        for candidate in _cases(case, verdict_wants_gradients=bool(case.backward.requires_grad)):
+        # Two compilations for each look at a later size: fewer looks.
+        features = _FEATURES[:2] if first else _FEATURES
+        for candidate in _cases(case):
             with suppress(Raised, Unusable):
                 words = cause_of_output(candidate, plainly(measured, candidate))
                 if words:
-                    return f"{when}, {words}{_when(measured, candidate, case, words, _output_judge(measured))}"
+                    return (
+                        f"{when}, {words}{_when(measured, candidate, case, words, _output_judge(measured), features)}"
+                    )
                 if candidate.backward.requires_grad:
                     words = cause_of_gradient(measured, candidate)
                     if words:
                         judge = gradients_fail(measured, candidate)
-                        return f"{when}, {words}{_when(measured, candidate, case, words, judge)}"
+                        return f"{when}, {words}{_when(measured, candidate, case, words, judge, features)}"
     return None
 
 
@@ -94,7 +99,7 @@ def _compiled(first: bool) -> Callable[[Any], Any]:
     return wrap
 
 
-def _cases(case: Case, *, verdict_wants_gradients: bool) -> list[Case]:
+def _cases(case: Case) -> list[Case]:
     """A larger case to measure on, then the case itself."""
     spec = replace(case.spec, in_features=max(2, case.spec.in_features), out_features=max(3, case.spec.out_features))
     step = spec.step
@@ -109,7 +114,7 @@ def _cases(case: Case, *, verdict_wants_gradients: bool) -> list[Case]:
     return [larger, case]
 
 
-def _output_judge(subject: Subject) -> Callable[[Case], bool | None]:
+def _output_judge(subject: Subject) -> Judge:
     def fails(case: Case) -> bool | None:
         try:
             given = given_of(case, SEEDS[0])
@@ -120,10 +125,10 @@ def _output_judge(subject: Subject) -> Callable[[Case], bool | None]:
     return fails
 
 
-def _when(subject: Subject, case: Case, smallest: Case, cause: str, fails: Callable[[Case], bool | None]) -> str:
+def _when(subject: Subject, case: Case, smallest: Case, cause: str, fails: Judge, features: tuple[str, ...]) -> str:
     """The features that it takes besides, as far as the probes reach."""
     subject.left = _MOST_PROBES * 2
-    found = context(case, smallest, judging(fails), cause, _FEATURES)
+    found = context(case, smallest, judging(fails), cause, features)
     return f", {only(found)}" if found else ""
 
 

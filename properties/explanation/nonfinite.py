@@ -9,7 +9,8 @@ from torch import Tensor
 
 from oracles.windows import covered
 from properties.case import Case
-from properties.explanation.probe import SEEDS, Given, Look, given_of
+from properties.explanation.probe import SEEDS, Given, Look, given_of, observe
+from properties.explanation.windows import other_windows
 from properties.explanation.words import listed, place
 from properties.tensors import TORCH_DTYPES
 
@@ -71,6 +72,10 @@ def cause_of_uncovered(case: Case, look: Look) -> str | None:
     Raises:
         Raised: where the layer does.
     """
+    # Windows in other places read other pixels: then that is the cause.
+    words = other_windows(case, look, observe(case, look))
+    if words:
+        return words
     given = given_of(case, SEEDS[0])
     places = np.argwhere(~covered(case.input.sizes, case.spec.patch_size, case.spec.step)).tolist()
     base = look(given)
