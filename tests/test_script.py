@@ -18,8 +18,7 @@ from properties.families import PROPERTIES
 from properties.generation import draw_cases
 from properties.implementation import CannotRun
 from properties.plan import make_plan
-from properties.script import BODIES, standalone_script
-from properties.scripts import tensors
+from properties.scripts import BODIES, standalone_script, tensors
 from properties.settings import undisturbed
 from properties.shard import run_shard
 from properties.shrink import shrink
@@ -432,7 +431,7 @@ def test_failures_without_a_script(name: str) -> None:
 
 def test_needs_no_hypothesis() -> None:
     """A record can be made a script of where Hypothesis is not installed."""
-    code = "import sys; sys.modules['hypothesis'] = None; import properties.script"
+    code = "import sys; sys.modules['hypothesis'] = None; import properties.scripts"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

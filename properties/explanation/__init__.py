@@ -9,9 +9,9 @@ from contextlib import suppress
 
 from properties.case import Case
 from properties.explanation.cause import Cause
-from properties.explanation.causes import AS_SMALL_AS_IT_IS, cause_of
 from properties.explanation.context import by_property, context, judging, only
 from properties.explanation.growth import grow
+from properties.explanation.measurements import AS_SMALL_AS_IT_IS, cause_of
 from properties.explanation.probe import Spent, Subject
 from properties.implementation import Implementation
 from properties.property import Property
@@ -19,9 +19,10 @@ from properties.settings import undisturbed
 from properties.trial import Raised, Unusable, blaming
 from properties.verdict import Failed
 
-__all__ = ["UNEXPLAINED", "explain"]
+__all__ = ["UNEXPLAINED", "UNSTEADY", "explain"]
 
-UNEXPLAINED = "the cause was not found"
+UNEXPLAINED = "not found: no hypothesis predicts what the probes gave"
+UNSTEADY = "not found: the case does not fail every time"
 
 
 def explain(prop: Property, case: Case, verdict: Failed, implementation: Implementation, device: str = "cpu") -> str:
@@ -35,7 +36,7 @@ def explain(prop: Property, case: Case, verdict: Failed, implementation: Impleme
         device: on which.
 
     Returns:
-        The cause; where it was not found, ``UNEXPLAINED``. Nothing that the implementation does is raised.
+        The cause; ``UNEXPLAINED`` or ``UNSTEADY`` where it was not found. Nothing that the layer does is raised.
     """
     subject = Subject(prop, implementation, device)
     cause, found = None, []
@@ -49,7 +50,7 @@ def explain(prop: Property, case: Case, verdict: Failed, implementation: Impleme
         with suppress(Raised, Unusable):
             cause = cause_of(subject, grown, again if isinstance(again, Failed) else verdict)
         if cause is None and (not steady or prop.on == "compiled"):
-            return UNEXPLAINED if steady else f"{UNEXPLAINED}: the case does not fail every time"
+            return UNEXPLAINED if steady else UNSTEADY
         fails = judging(by_property(subject))
         if cause and cause.fails and cause.fails(grown):
             fails = judging(cause.fails)
