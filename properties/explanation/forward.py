@@ -19,7 +19,7 @@ from properties.explanation.reading import first_difference
 from properties.explanation.tokens import all_places, mixed_up, neighbours, other_places, some_places
 from properties.explanation.weight import other_weight
 from properties.explanation.windows import other_shape, other_windows
-from properties.explanation.words import axes_named, number
+from properties.explanation.words import backwards, number
 from properties.trial import Raised, blaming
 
 Finder = Callable[[Case, Look, tuple[Seen, ...]], str | None]
@@ -104,10 +104,7 @@ def _preparations(seen: tuple[Seen, ...]) -> Iterator[tuple[str, Callable[[Tenso
     yield "the mean over the samples is subtracted from the input", lambda x: x - x.mean(0)
     yield "the mean over its channels is subtracted from every pixel", lambda x: x - x.mean(-1, keepdim=True)
     yield "the mean over its pixels is subtracted from every sample", lambda x: x - x.mean(axes, keepdim=True)
-    for count in range(1, len(axes) + 1):
-        for some in combinations(axes, count):
-            named = axes_named([axis - 1 for axis in some])
-            yield f"the pixels are read backwards along {named}", lambda x, s=some: x.flip(s)  # type: ignore[misc]
+    yield from backwards(axes, "the pixels are read")
     for one, other in combinations(axes, 2):
         words = f"axes {one - 1} and {other - 1} of the input are swapped"
         yield words, lambda x, a=one, b=other: _swapped(x, a, b)  # type: ignore[misc]

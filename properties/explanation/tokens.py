@@ -8,7 +8,7 @@ from torch import Tensor
 
 from properties.case import Case
 from properties.explanation.probe import Look, Seen
-from properties.explanation.words import axes_named, block, members, place, scaled
+from properties.explanation.words import backwards, block, members, place, scaled
 
 
 def nouns(data_dim: int) -> list[str]:
@@ -45,10 +45,7 @@ def mixed_up(case: Case, look: Look, seen: tuple[Seen, ...]) -> str | None:
 def _moves(case: Case) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
     """Rearrangements of ``[B, *g, C_out]``."""
     axes = list(range(1, case.spec.data_dim + 1))
-    for count in range(1, len(axes) + 1):
-        for some in combinations(axes, count):
-            named = axes_named([axis - 1 for axis in some])
-            yield f"the tokens run backwards along {named}", lambda y, s=some: y.flip(s)  # type: ignore[misc]
+    yield from backwards(axes, "the tokens run")
     for one, other in combinations(axes, 2):
         words = f"axes {one - 1} and {other - 1} of the grid are swapped"
         yield words, lambda y, a=one, b=other: y.transpose(a, b)  # type: ignore[misc]

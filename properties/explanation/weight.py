@@ -10,7 +10,7 @@ from torch import Tensor
 
 from properties.case import Case
 from properties.explanation.probe import SEEDS, Look, Seen, given_of
-from properties.explanation.words import axes_named, block, number, scaled
+from properties.explanation.words import backwards, block, number, scaled
 
 # Runs that the equations may take.
 _MOST_RUNS = 40
@@ -129,10 +129,7 @@ def _clippings(applied: Tensor) -> Iterator[Change]:
 def weight_changes(weight: Tensor) -> Iterator[Change]:
     """What is done to a weight, ``[C_out, C_in, P, ...]``, by mistake."""
     taps = list(range(2, weight.ndim))
-    for count in range(1, len(taps) + 1):
-        for some in combinations(taps, count):
-            named = axes_named([axis - 2 for axis in some])
-            yield f"the taps are read backwards along {named}", lambda w, s=some: w.flip(s)  # type: ignore[misc]
+    yield from backwards(taps, "the taps are read")
     for one, other in combinations(taps, 2):
         words = f"axes {one - 2} and {other - 2} of the kernel are swapped"
         yield words, lambda w, a=one, b=other: w.transpose(a, b)  # type: ignore[misc]

@@ -1,8 +1,10 @@
 """Numbers, factors, places and lists of them in words."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fractions import Fraction
+from functools import partial
+from itertools import combinations
 
 import torch
 from torch import Tensor
@@ -12,6 +14,19 @@ def listed(parts: Sequence[object]) -> str:
     """``a, b and c``."""
     *most, last = map(str, parts)
     return f"{', '.join(most)} and {last}" if most else last
+
+
+def backwards(axes: Sequence[int], doing: str) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
+    """Every way to reverse some axes of a tensor, with words for it.
+
+    Args:
+        axes: those of the tensor that are spatial, in order.
+        doing: what is done in the wrong direction.
+    """
+    for count in range(1, len(axes) + 1):
+        for some in combinations(axes, count):
+            named = axes_named([axis - axes[0] for axis in some])
+            yield f"{doing} backwards along {named}", partial(torch.flip, dims=some)
 
 
 def axes_named(axes: Sequence[int]) -> str:
