@@ -27,6 +27,13 @@ def duration(text: str) -> float:
     return seconds
 
 
+def jobs(text: str) -> int:
+    """A number of processes."""
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a number of processes, at least 1, got {text!r}")
+    return int(text)
+
+
 def names(text: str) -> list[str]:
     """Names from a list with commas between them."""
     return [name.strip() for name in text.split(",") if name.strip()]
