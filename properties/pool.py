@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import signal
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -12,9 +11,10 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Self
 
+from properties.apart import died, reason
 from properties.implementation import CannotRun
 from properties.journal import Death
-from properties.worker import DEVICE_LOST, work
+from properties.worker import work
 
 Task = tuple[Any, ...]
 
@@ -113,21 +113,10 @@ class Pool:
         worker.process.kill()
         worker.process.join()
         self.workers.remove(worker)
-        reason = f"no answer within {self.case_timeout:g} seconds" if hangs else _reason(worker.process.exitcode or 0)
-        how = f"process died ({reason})"
+        how = died(f"no answer within {self.case_timeout:g} seconds" if hangs else reason(worker.process.exitcode or 0))
         if worker.task is None:
             raise CannotRun(f"a worker could not start: {how}")
         content = (self.folder / f"worker{worker.process.pid}").read_text().strip()
         begun = dict(zip(("shard", "case", "property"), json.loads(content), strict=True)) if content else None
         check = Death(begun["case"], begun["property"], how) if begun else None
         return death(worker.task, how, check)
-
-
-def _reason(exit_code: int) -> str:
-    """Why a process ended, by its exit code."""
-    if exit_code == DEVICE_LOST:
-        return "the device failed, and did not recover"
-    if exit_code >= 0:
-        return f"exit code {exit_code}"
-    note = ": killed, as for lack of memory" if -exit_code == signal.SIGKILL else ""
-    return f"signal {-exit_code}{note}"

@@ -70,6 +70,12 @@ class Report:
             elif name in self.plan.expected_failures and tally.failed == 0 and self.stopped is None:
                 reason = self.plan.expected_failures[name]
                 lines.append(f"{name} was expected to fail ({reason}), but passed {tally.passed} checks")
+        for result in self.results:
+            if result.left_out:
+                lines.append(
+                    f"shard {result.shard} was given up after {result.deaths} deaths of its process: "
+                    f"{result.left_out} of {result.cases + result.left_out} cases were not run"
+                )
         for name in sorted(self.plan.expected_failures.keys() - self.tallies.keys()):
             lines.append(f"{name} was expected to fail, but was not run")
         return tuple(lines)

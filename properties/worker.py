@@ -10,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from properties.apart import DEVICE_LOST
 from properties.failure import investigate
 from properties.journal import Journal
 from properties.plan import Plan
@@ -19,8 +20,6 @@ from properties.verdict import Failed, Verdict
 
 # Deaths after which the rest of a shard is given up: each costs a new process.
 MOST_DEATHS = 3
-# The exit code of a worker whose device has failed for good.
-DEVICE_LOST = 113
 # As long as whatever is written to say which check has begun.
 _MOST_BYTES = 400
 
