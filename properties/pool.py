@@ -1,7 +1,6 @@
 """Worker processes: each does one task after another, and is replaced where it dies or hangs."""
 
 import json
-import multiprocessing
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -11,7 +10,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Self
 
-from properties.apart import died, reason
+from properties.apart import died, processes, reason
 from properties.implementation import CannotRun
 from properties.journal import Death
 from properties.worker import work
@@ -87,8 +86,8 @@ class Pool:
                 return worker
         starting = sum(not worker.ready for worker in self.workers)
         if len(self.workers) < self.jobs and starting < wanted:
-            ours, theirs = multiprocessing.get_context("spawn").Pipe()
-            process = multiprocessing.get_context("spawn").Process(target=work, args=(self.folder, theirs), daemon=True)
+            ours, theirs = processes().Pipe()
+            process = processes().Process(target=work, args=(self.folder, theirs), daemon=True)
             process.start()
             theirs.close()
             self.workers.append(_Worker(process, ours))
