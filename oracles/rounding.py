@@ -57,4 +57,15 @@ def bound(
     errors = relative * magnitude + (terms + 1) * max(stored.smallest_subnormal, accumulated.smallest_subnormal)
     if integral:
         errors = errors.masked_fill(magnitude <= min(stored.exact_limit, accumulated.exact_limit), 0.0)
-    return errors.masked_fill(magnitude > torch.finfo(dtype).max, math.inf)
+    return overflowing(errors, magnitude, dtype)
+
+
+def overflowing(errors: Tensor, magnitude: Tensor, dtype: torch.dtype) -> Tensor:
+    """Bounds that are infinite wherever a partial sum may overflow: where even its magnitude, rounded up, may.
+
+    Args:
+        errors: the largest errors, float64.
+        magnitude: the sum of the magnitudes of the terms, of the same shape.
+        dtype: what partial sums and the result are stored in.
+    """
+    return errors.masked_fill(magnitude + errors > torch.finfo(dtype).max, math.inf)

@@ -25,7 +25,7 @@ from properties.power import print_power
 from properties.record import RecordError, printable, read_record, record_files
 from properties.replay import Outcome, replay
 from properties.report import Report
-from properties.script import standalone_script
+from properties.scripts import standalone_script
 from properties.shard import AfterCase
 from properties.summary import headline, print_report
 

@@ -5,6 +5,7 @@ what runs from then on is eager mode. Within a sequence there is no reset, or bu
 """
 
 import logging
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -64,7 +65,10 @@ class Control(nn.Module):
 def best_backend() -> str:
     """``inductor`` where it works on this machine, else ``aot_eager``, which needs no compiler for C++."""
     try:
-        torch.compile(lambda x: x + 1, fullgraph=True)(torch.zeros(3))
+        # What a compiler warns of is no reason to do without it, even where warnings are errors.
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.compile(lambda x: x + 1, fullgraph=True)(torch.zeros(3))
     except Exception:
         return "aot_eager"
     return "inductor"
@@ -108,7 +112,7 @@ def _calls(trial: Trial, backend: str, dynamic: bool | None) -> tuple[Call, ...]
     torch._dynamo.reset()
     counters.clear()
     layer = trial.make_layer()
-    compiled = torch.compile(_fresh_call(layer), fullgraph=True, dynamic=dynamic, backend=backend)
+    compiled = torch.compile(fresh_call(layer), fullgraph=True, dynamic=dynamic, backend=backend)
     # A size that is compiled for itself says no more the third time than the second, and takes as long.
     later = later_cases(trial.case)[: 1 if dynamic is False else None]
     sequence = [trial.case, *later, trial.case]
@@ -129,7 +133,7 @@ def _calls(trial: Trial, backend: str, dynamic: bool | None) -> tuple[Call, ...]
     return tuple(calls)
 
 
-def _fresh_call(layer: nn.Module) -> Callable[[Tensor], object]:
+def fresh_call(layer: nn.Module) -> Callable[[Tensor], object]:
     """A function that calls the layer, of a code object of its own.
 
     Dynamo remembers by code object what it could not compile, reset or no reset, and runs that in eager mode without a

@@ -24,7 +24,7 @@ _WIDE_EXPONENTS = {"float64": (-60, 60), "float32": (-20, 20), "bfloat16": (-20,
 
 
 @dataclass(frozen=True)
-class _Amplitudes:
+class Amplitudes:
     """Ranges of the exact fill, such that no partial sum of any result exceeds what the dtype holds exactly.
 
     ``weights_in_a_row`` and ``cotangents`` say how many entries may differ from zero where ranges alone do not do it.
@@ -68,7 +68,7 @@ def miss_probability(case: Case, *, gradient: bool) -> float | None:
     Returns:
         None where values are not independent and uniform, so that the lemma says nothing.
     """
-    limits = _amplitudes(case)
+    limits = amplitudes(case)
     if case.fill.name not in ("exact", "poison") or case.input.layout == "expanded":
         return None
     if limits.weights_in_a_row < case.spec.terms:
@@ -88,7 +88,7 @@ def most_terms(case: Case) -> int:
 
 
 def _integers(case: Case, shapes: dict[str, tuple[int, ...]]) -> dict[str, NDArray[np.int64]]:
-    seed, limits, arrays = case.fill.seed, _amplitudes(case), {}
+    seed, limits, arrays = case.fill.seed, amplitudes(case), {}
     for name, shape in shapes.items():
         most = limits.cotangent if name == "cotangent" else limits.operand
         arrays[name] = generator.integers(seed, name, math.prod(shape), -most, most)
@@ -105,7 +105,8 @@ def _integers(case: Case, shapes: dict[str, tuple[int, ...]]) -> dict[str, NDArr
     return arrays
 
 
-def _amplitudes(case: Case) -> _Amplitudes:
+def amplitudes(case: Case) -> Amplitudes:
+    """The ranges of a case's integers."""
     limit = int(PRECISIONS[case.input.dtype].exact_limit)
     terms = case.spec.terms
     largest = 9 if case.fill.seed < _READABLE_SEEDS else _LARGEST_INTEGER[case.input.dtype]
@@ -113,7 +114,15 @@ def _amplitudes(case: Case) -> _Amplitudes:
     weights_in_a_row = min(terms, limit // operand**2 - 1)
     room = limit // operand
     cotangent = max(1, min(operand, room // most_terms(case)))
-    return _Amplitudes(operand, weights_in_a_row, cotangent, cotangents=room if room < most_terms(case) else 2**63)
+    return Amplitudes(operand, weights_in_a_row, cotangent, cotangents=room if room < most_terms(case) else 2**63)
+
+
+def wide_exponents(case: Case) -> tuple[int, int]:
+    """The smallest and the largest exponent of the wide fill: every sum of products stays finite."""
+    low, high = _WIDE_EXPONENTS[case.input.dtype]
+    if case.input.dtype == "float16":
+        high = min(high, (15 - math.ceil(math.log2(most_terms(case)))) // 2)
+    return low, high
 
 
 def _real(case: Case, name: str, count: int, precision: Precision) -> NDArray[Any]:
@@ -125,9 +134,7 @@ def _real(case: Case, name: str, count: int, precision: Precision) -> NDArray[An
 def _wide(case: Case, name: str, count: int, precision: Precision) -> NDArray[Any]:
     """Random sign, significand in [1/2, 1), and a power of two from a range that keeps every sum finite."""
     seed, bits = case.fill.seed, precision.significant_bits
-    low, high = _WIDE_EXPONENTS[case.input.dtype]
-    if case.input.dtype == "float16":
-        high = min(high, (15 - math.ceil(math.log2(most_terms(case)))) // 2)
+    low, high = wide_exponents(case)
     significands = generator.integers(seed, f"{name}/significand", count, 2 ** (bits - 1), 2**bits - 1)
     signs = generator.integers(seed, f"{name}/sign", count, 0, 1) * 2 - 1
     exponents = generator.integers(seed, f"{name}/exponent", count, low, high)

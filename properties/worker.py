@@ -27,8 +27,9 @@ _MOST_BYTES = 400
 def work(folder: Path, connection: Connection) -> None:
     """Carry out the tasks that come, until None does, and answer each.
 
-    A task is the name of a shard and ``time.monotonic()`` after which no case is begun, or the name of a property, a failure of it and
-    how to investigate it. The answer to the first comes in parts, one for each case and None at the end.
+    A task is the name of a shard and ``time.monotonic()`` after which no case is begun, or the name of a property, a
+    failure of it and how to investigate it. The answer to the first comes in parts, one for each case and None at the
+    end.
     """
     # Whoever interrupts the run interrupts the process that reports on it, which ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

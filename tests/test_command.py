@@ -60,10 +60,10 @@ def test_fails(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[0].startswith(f"run seed 7: {HERE}:BiasTwice on cpu, ")
     # The message is not wrapped, so that it can be copied from.
     start = lines.index("zero_input_gives_bias failed: 1 of 1 output values of a zero input are not the bias")
-    assert [line.split()[0] for line in lines[start + 1 : start + 9]] == [
-        *("where", "observed", "expected", "bound", "law", "case", "as", "replay")
+    assert [line.split()[0] for line in lines[start + 1 : start + 10]] == [
+        *("cause", "where", "observed", "expected", "bound", "law", "case", "as", "replay")
     ]
-    assert lines[start + 8] == (
+    assert lines[start + 9] == (
         f"  replay    patchify-verify run --implementation {HERE}:BiasTwice --seed 7 --cases 20 "
         "--only zero_input_gives_bias"
     )

@@ -227,3 +227,14 @@ def test_poison_is_not_judged_where_torch_leaks_it(monkeypatch: pytest.MonkeyPat
 def test_plan_judges_every_property_somewhere() -> None:
     plan = make_plan(Patchify, cases=1, seed=7, levels=("contract", "robust"))
     assert {prop for shard in plan.shards for prop in plan.properties_of(shard)} == set(PROPERTIES)
+
+
+OVERFLOWING = Case(
+    Spec(3, 12, 2, 2, stride=6), Input(2, (14, 14), "float16"), Fill("address"), backward=Backward(("weight",))
+)
+
+
+@pytest.mark.parametrize("prop", [prop for prop in PROPERTIES if prop.on != "compiled"], ids=lambda prop: prop.name)
+def test_overflow_is_nobodys_fault(prop: Property) -> None:
+    """The gradient of the weight is within the range of float16, twice the gradient is not."""
+    assert not isinstance(prop.judge_case(OVERFLOWING, Patchify), Failed)

@@ -14,8 +14,9 @@ from patchify import Patchify
 from properties import verify
 from properties.case import Case, Fill, Input, Spec
 from properties.comparison import compare_all, compare_bounded, compare_exact
+from properties.failure import investigate, run_command
 from properties.plan import make_plan
-from properties.run import investigate, run_command
+from properties.result import Found
 from properties.trial import Expectation, Raised
 from properties.verdict import Failed, Inapplicable, Passed, Place
 
@@ -60,7 +61,7 @@ AS_JSON = (
 def message(implementation: Any, name: str, **changes: Any) -> str:
     """What is said of the case above."""
     plan = make_plan(implementation, seed=7, only=[name], **changes)
-    return investigate(plan, plan.properties[0], CASE, "random0", shrink=False).message
+    return investigate(plan, plan.properties[0], Found(CASE.to_json(), "random0"), shrink=False).message
 
 
 def test_wrong_value_in_a_run() -> None:
@@ -69,6 +70,7 @@ def test_wrong_value_in_a_run() -> None:
         failure.message
         == """\
 zero_input_gives_bias failed: 1 of 1 output values of a zero input are not the bias
+  cause     the bias is added twice
   where     sample 0, token (0), channel 0
   observed  4
   expected  2
@@ -90,6 +92,7 @@ def test_value_beyond_its_bound() -> None:
         message(HalfPrecise, "values_bounded", dtypes=["float32"])
         == f"""\
 values_bounded failed: 24 of 24 output values differ from unfold + matmul
+  cause     operands are whole, but their sum is rounded to 8 significant bits, as in bfloat16
   where     sample 0, token (0, 1), channel 2
   observed  -1.9609375
   expected  -1.9578806368934671
@@ -98,7 +101,16 @@ values_bounded failed: 24 of 24 output values differ from unfold + matmul
   case      {IN_WORDS}
   as JSON   {AS_JSON}
   replay    patchify-verify run --implementation tests.test_messages:HalfPrecise --seed 7 --cases 300 \
---only values_bounded --dtypes float32"""
+--only values_bounded --dtypes float32
+  picture   sample 0, token (0, 1), channel 2 in brackets; rows are axis 0; \
+a number counts the windows on a pixel, . is none
+  window, axis 1  0        1
+   pixel, axis 1  0  1  2  3  4  5
+          0    0  1  1  . [1][1] .
+               1  1  1  . [1][1] .
+               2  .  .  .  .  .  .
+          1    3  1  1  .  1  1  .
+               4  1  1  .  1  1  ."""
     )
 
 
@@ -107,6 +119,7 @@ def test_exception() -> None:
         message(NoStride, "runs_forward", cases=9)
         == f"""\
 runs_forward failed: forward raised an exception
+  cause     forward raises RuntimeError: no kernel for stride 5
   observed  RuntimeError: no kernel for stride 3
   expected  no exception
   law       C4: The layer runs on every valid input, without an exception.
@@ -120,10 +133,20 @@ def test_failure_that_does_not_come_again() -> None:
     assert (
         message(Patchify, "grid_shape")
         == f"""\
-grid_shape failed intermittently: the case failed in the run, and passed when it was run again
+grid_shape failed: intermittently: in the run, and not when the case was run again
+  cause     intermittent: the layer is not a function of its arguments alone
+  law       C5, C4, C9, C10: The output is ``[B, *g, C_out]``, with as many tokens along each axis as windows fit on it.
   case      {IN_WORDS}
   as JSON   {AS_JSON}
-  replay    patchify-verify run --implementation patchify.layer:Patchify --seed 7 --cases 300 --only grid_shape"""
+  replay    patchify-verify run --implementation patchify.layer:Patchify --seed 7 --cases 300 --only grid_shape
+  picture   rows are axis 0; a number counts the windows on a pixel, . is none
+  window, axis 1  0        1
+   pixel, axis 1  0  1  2  3  4  5
+          0    0  1  1  .  1  1  .
+               1  1  1  .  1  1  .
+               2  .  .  .  .  .  .
+          1    3  1  1  .  1  1  .
+               4  1  1  .  1  1  ."""
     )
 
 

@@ -70,8 +70,7 @@ def test_fails_with_the_message(pytester: pytest.Pytester) -> None:
             "  where     sample 0, token (0), channel 0",
             "  observed  4",
             "  expected  2",
-            "  replay    patchify-verify run --implementation layers:BiasTwice --seed 7 --cases 20 "
-            "--only zero_input_gives_bias",
+            "  replay    patchify-verify replay records/zero_input_gives_bias-*.json",
         ]
     )
     # What was not selected is not in the table, and does not count as a property that ran no check.

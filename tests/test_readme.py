@@ -18,5 +18,5 @@ def test_failure_in_the_readme_is_what_its_command_prints(capsys: pytest.Capture
 
     printed = capsys.readouterr().out
     shown = README.split(command, 1)[1].split("```")[0].strip()
-    assert shown.startswith("zero_input_gives_bias failed")
+    assert shown.startswith("uncovered_pixels_ignored failed")
     assert shown in printed

@@ -196,6 +196,21 @@ def test_explain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(capsys, "explain", tmp_path / "absent.json")[0] == 2
 
 
+def test_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """From the file to a script that fails, and passes with the right layer."""
+    (failure,) = verify(BiasTwice, cases=20, seed=7, only=["zero_input_gives_bias"], regressions=tmp_path).failures
+    codes = []
+    for options in ((), ("--implementation", "patchify:Patchify")):
+        code, lines, errors = run(capsys, "script", failure.record, *options)
+        assert (code, errors) == (0, "")
+        assert len(lines) <= 45
+        script = tmp_path / "script.py"
+        script.write_text("\n".join(lines))
+        done = subprocess.run([sys.executable, "-c", script.read_text()], cwd=ROOT, capture_output=True, check=False)
+        codes.append((done.returncode, b"AssertionError: observed" in done.stderr))
+    assert codes == [(1, True), (0, False)]
+
+
 def test_script_of_what_is_no_record(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "torn.json").write_text("{")
     code, lines, errors = run(capsys, "script", tmp_path / "torn.json")

@@ -8,18 +8,21 @@ Last the features of the case are changed one at a time, to see which of them th
 from contextlib import suppress
 
 from properties.case import Case
-from properties.explanation.causes import Cause, cause_of
-from properties.explanation.context import context, judging, only
+from properties.explanation.cause import Cause
+from properties.explanation.context import by_property, context, judging, only
 from properties.explanation.growth import grow
+from properties.explanation.measurements import AS_SMALL_AS_IT_IS, cause_of
 from properties.explanation.probe import Spent, Subject
 from properties.implementation import Implementation
 from properties.property import Property
+from properties.settings import undisturbed
 from properties.trial import Raised, Unusable, blaming
 from properties.verdict import Failed
 
-__all__ = ["UNEXPLAINED", "explain"]
+__all__ = ["UNEXPLAINED", "UNSTEADY", "explain"]
 
-UNEXPLAINED = "the cause was not found"
+UNEXPLAINED = "not found: no hypothesis predicts what the probes gave"
+UNSTEADY = "not found: the case does not fail every time"
 
 
 def explain(prop: Property, case: Case, verdict: Failed, implementation: Implementation, device: str = "cpu") -> str:
@@ -33,17 +36,26 @@ def explain(prop: Property, case: Case, verdict: Failed, implementation: Impleme
         device: on which.
 
     Returns:
-        The cause; where it was not found, ``UNEXPLAINED``. Nothing that the implementation does is raised.
+        The cause; ``UNEXPLAINED`` or ``UNSTEADY`` where it was not found. Nothing that the layer does is raised.
     """
     subject = Subject(prop, implementation, device)
     cause, found = None, []
     # Whatever a layer does to a probe, its failure is reported all the same.
-    with suppress(Raised, Unusable, Spent), blaming("a probe"):
-        grown = case if prop.on == "compiled" else grow(case, subject.fails)
+    with undisturbed(device), suppress(Raised, Unusable, Spent), blaming("a probe"):
+        # Compiling costs too much to grow by: a compiled layer is measured on a case of its own.
+        steady = prop.on == "compiled" or subject.fails(case)
+        small = not steady or prop.on == "compiled" or prop.name in AS_SMALL_AS_IT_IS
+        grown = case if small else grow(case, subject.fails)
+        again = verdict if grown == case else subject.verdict(grown)
         with suppress(Raised, Unusable):
-            cause = cause_of(subject, grown, verdict if grown == case else subject.verdict(grown))
-        if prop.on != "compiled":
-            found = context(grown, case, judging(subject), cause.implied if cause else ())
+            cause = cause_of(subject, grown, again if isinstance(again, Failed) else verdict)
+        if cause is None and (not steady or prop.on == "compiled"):
+            return UNEXPLAINED if steady else UNSTEADY
+        fails = judging(by_property(subject))
+        if cause and cause.fails and cause.fails(grown):
+            fails = judging(cause.fails)
+        if cause is None or cause.features != ():
+            found = context(grown, case, fails, cause.words if cause else "", cause.features if cause else None)
     return _sentence(cause, only(found))
 
 

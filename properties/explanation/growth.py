@@ -24,7 +24,9 @@ def grow(case: Case, fails: Callable[[Case], bool]) -> Case:
     """
     for larger in _STEPS:
         for candidate in larger(case):
-            if candidate != case and _affordable(candidate) and fails(candidate):
+            if candidate == case:
+                break
+            if _affordable(candidate) and fails(candidate):
                 case = candidate
                 break
     return case
@@ -58,10 +60,20 @@ def _plainer_fill(case: Case) -> Iterator[Case]:
         yield replace(case, fill=Fill("exact", 1101))
 
 
+def _other_layout(case: Case) -> Iterator[Case]:
+    """A single pixel is laid out in one way only, whatever that is called: another layout may show the same."""
+    if case.input.layout != "contiguous" and max(case.grid) == 1:
+        for layout in ("odd_strides", "channels_first", "transposed", "stepped", "sliced"):
+            other = replace(case, input=replace(case.input, layout=layout))
+            yield from _valid(reshaped(other, case.spec, (4,) * case.spec.data_dim, rests(case)))
+
+
 def _more_axes(case: Case) -> Iterator[Case]:
     if case.spec.data_dim == 1:
         spec = replace(case.spec, data_dim=2)
-        yield from _valid(reshaped(case, spec, case.grid * 2, rests(case) * 2))
+        (windows,), (left,) = case.grid, rests(case)
+        for second in (windows + 1, windows):
+            yield from _valid(reshaped(case, spec, (windows, second), (left, left)))
 
 
 def _larger_patch(case: Case) -> Iterator[Case]:
@@ -84,10 +96,11 @@ def _larger_stride(case: Case) -> Iterator[Case]:
 
 
 def _more_windows(case: Case) -> Iterator[Case]:
-    least = 3 if case.spec.data_dim == 3 else 4
+    least = 2 if case.spec.data_dim == 3 else 4
     grid = tuple(max(g, axis + least) for axis, g in enumerate(case.grid))
+    larger = tuple(max(g, axis + 4) for axis, g in enumerate(case.grid))
     alike = (max(least, *grid),) * len(grid)
-    for wanted in (grid, alike, *(_with(case.grid, axis, grid[axis]) for axis in range(len(grid)))):
+    for wanted in (larger, grid, alike, *(_with(case.grid, axis, grid[axis]) for axis in range(len(grid)))):
         yield from _valid(reshaped(case, case.spec, wanted, rests(case)))
 
 
@@ -110,8 +123,10 @@ def _more_samples(case: Case) -> Iterator[Case]:
 def _more_channels(case: Case) -> Iterator[Case]:
     if case.fill.name == "address":
         return
-    for into, out in ((3, 4), (2, 5), (case.spec.in_features, 4), (3, 3), (2, 2), (3, case.spec.out_features)):
-        if into >= case.spec.in_features and out >= case.spec.out_features:
+    least, fewest = case.spec.in_features, case.spec.out_features
+    # Unlike all other sizes, so that no axis passes for another.
+    for into, out in ((3, 7), (2, 7), (least, 7), (3, 3), (2, 2), (3, fewest)):
+        if into >= least and out >= fewest:
             yield from _valid(_with_spec(case, replace(case.spec, in_features=into, out_features=out)))
 
 
@@ -127,9 +142,11 @@ def _random_cotangent(case: Case) -> Iterator[Case]:
 
 _STEPS = (
     _plainer_fill,
+    _other_layout,
     _random_cotangent,
     _more_channels,
     _more_samples,
+    _more_windows,
     _more_axes,
     _larger_patch,
     _larger_stride,

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from oracles import unfold
-from oracles.rounding import PRECISIONS
+from oracles.precision import PRECISIONS
 from properties.case import Backward, Case, CaseError, Fill
-from properties.fill import values
 from properties.implementation import Implementation
 from properties.layout import lay_out
 from properties.property import Property
 from properties.settings import undisturbed
+from properties.tensors import TORCH_DTYPES, tensors
 from properties.trial import Raised, Trial, blaming
 from properties.verdict import Failed, Passed, Verdict
 
@@ -36,6 +36,8 @@ class Subject:
     implementation: Implementation
     device: str = "cpu"
     left: int = MOST_PROBES
+    # Makes of a layer what is called in its place, such as the compiled one.
+    wrap: Callable[[Any], Any] = lambda layer: layer
 
     def spend(self) -> None:
         """Count one probe.
@@ -127,7 +129,7 @@ class Seen:
 
 def given_of(case: Case, seed: int, fill: str = "exact") -> Given:
     """The tensors of a case, filled from a data seed."""
-    filled = values(replace(case, fill=Fill(fill, seed), tf32=False, backward=Backward()))
+    filled = tensors(replace(case, fill=Fill(fill, seed), tf32=False, backward=Backward()))
     bias = None if filled.bias is None else filled.bias.double()
     return Given(filled.x.double(), filled.weight.double(), bias, case.spec.step)
 
@@ -180,23 +182,35 @@ def run(
         pixels: another input.
 
     Raises:
-        Raised: where it raises, or its output is no tensor of real numbers.
+        Raised: where it raises, or its output is no tensor of the case's dtype.
     """
     subject.spend()
     trial = subject.trial(case)
     with undisturbed(subject.device, tf32=case.tf32), blaming("a probe"):
         layer = trial.make_layer()
         hold(layer, given)
-        x = lay_out((given.x if pixels is None else pixels).to(trial.device, case.torch_dtype), case.input.layout)
+        x = stored(
+            (given.x if pixels is None else pixels).to(trial.device, TORCH_DTYPES[case.input.dtype]), case.input.layout
+        )
         # Another one each time: two runs of a layer that draws random numbers must differ.
         trial.set_seed(subject.left)
-        found = way(layer, x.requires_grad_("input" in case.backward.requires_grad))
-        if not isinstance(found, Tensor) or found.is_complex():
-            raise TypeError(f"the output is {type(found).__name__}, no tensor of real numbers")
+        found = way(subject.wrap(layer), x.requires_grad_("input" in case.backward.requires_grad))
+        if not isinstance(found, Tensor) or found.dtype != TORCH_DTYPES[case.input.dtype]:
+            kind = found.dtype if isinstance(found, Tensor) else type(found).__name__
+            raise TypeError(f"the output is {kind} instead of {TORCH_DTYPES[case.input.dtype]}")
         return found.detach().to("cpu", torch.float64, copy=True)
+
+
+def stored(pixels: Tensor, layout: str) -> Tensor:
+    """A tensor of a layout; memory between its elements holds numbers, so that what is read there can be told."""
+    x, gaps = lay_out(pixels, layout), lay_out(torch.zeros_like(pixels), layout)
+    memory, unused = (torch.empty(0, dtype=t.dtype, device=t.device).set_(t.untyped_storage()) for t in (x, gaps))
+    numbers = torch.arange(memory.numel(), dtype=x.dtype, device=x.device) % 97 + 0.5
+    memory.copy_(torch.where(unused.isnan(), numbers, memory))
+    return x
 
 
 def observe(case: Case, look: Look) -> tuple[Seen, ...]:
     """What comes out for two fills of a case with large integers."""
-    roundoff = PRECISIONS[case.torch_dtype].unit_roundoff
+    roundoff = PRECISIONS[case.input.dtype].unit_roundoff
     return tuple(Seen(given, look(given), roundoff) for given in (given_of(case, seed) for seed in SEEDS))

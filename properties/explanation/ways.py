@@ -12,13 +12,18 @@ from torch import Tensor
 from torch.func import functional_call, vmap
 
 from properties.case import Case
+from properties.explanation.features import Judge
 from properties.explanation.forward import cause_of_output
 from properties.explanation.probe import Given, Look, Seen, Subject, case_of, hold, observe, run
-from properties.explanation.words import scaled
-from properties.trial import Raised
+from properties.explanation.words import first_sentence
+from properties.trial import Raised, blaming
 
 # What a layer is made to do with what was there before, what is there now, and the input's layout.
 Deed = Callable[[Any, Given, Tensor, Tensor], object]
+
+
+class Changed(Exception):  # noqa: N818 - "the copy has changed"
+    """A copy is no copy."""
 
 
 @dataclass(frozen=True)
@@ -62,22 +67,44 @@ def through(subject: Subject, case: Case, way: Way) -> Look:
     return look
 
 
-def cause_by_way(subject: Subject, case: Case, ways: Iterator[Way] | tuple[Way, ...]) -> str | None:
-    """The first way in which the output is wrong, and how."""
+def cause_by_way(subject: Subject, case: Case, ways: tuple[Way, ...]) -> tuple[str, Way] | None:
+    """How the output is wrong in the first way in which it is, and that way."""
     for way in ways:
-        look = through(subject, case, way)
-        try:
-            seen = observe(case, look)
-        except Raised as raised:
-            return f"{way.words}, forward raises {raised.observed}"
-        if all(one.is_right for one in seen):
-            continue
-        again = observe(case, look)
-        if any(not torch.equal(one.found, other.found) for one, other in zip(seen, again, strict=True)):
-            return f"{way.words}, the output is random: two runs on the same data differ"
-        words = _stale(way, seen) or cause_of_output(case, look, seen)
-        return f"{way.words}, {words}" if words else f"{way.words}, the output is wrong"
+        words = _cause_in(subject, case, way)
+        if words:
+            return words, way
     return None
+
+
+def _cause_in(subject: Subject, case: Case, way: Way) -> str | None:
+    look = through(subject, case, way)
+    try:
+        seen = observe(case, look)
+    except Raised as raised:
+        if isinstance(raised.error, Changed):
+            return f"{way.words}, {raised.error}"
+        inner = raised.error if isinstance(raised.error, Raised) else None
+        doing = inner.doing if inner else f"{way.words}, forward"
+        return f"{doing} raises {first_sentence((inner or raised).observed)}"
+    if all(one.is_right for one in seen):
+        return None
+    again = observe(case, look)
+    if any(not torch.equal(one.found, other.found) for one, other in zip(seen, again, strict=True)):
+        return f"{way.words}, the output is random: two runs on the same data differ"
+    words = _stale(way, seen) or cause_of_output(case, look, seen)
+    return f"{way.words}, {words}" if words else f"{way.words}, the output is wrong"
+
+
+def way_fails(subject: Subject, way: Way) -> Judge:
+    """Whether a case gives a wrong output in one way, None where it gives none."""
+
+    def fails(case: Case) -> bool | None:
+        try:
+            return not all(one.is_right for one in observe(case, through(subject, case, way)))
+        except Raised:
+            return None
+
+    return fails
 
 
 def _stale(way: Way, seen: tuple[Seen, ...]) -> str | None:
@@ -143,11 +170,13 @@ def _updated(update: Callable[[Any, Given], None], *, same_input: bool = False) 
 
 
 def _load(layer: Any, given: Given) -> None:
-    state = layer.state_dict()
-    new = {"conv.weight": given.weight, "conv.bias": given.bias}
-    layer.load_state_dict(
-        {name: new[name].to(value) if new.get(name) is not None else value for name, value in state.items()}
-    )
+    layer.load_state_dict(_named(layer.state_dict(), given))
+
+
+def _named(parameters: dict[str, Tensor], given: Given) -> dict[str, Tensor]:
+    """Parameters by name, those of the convolution with their new values."""
+    new = {"conv.weight": given.weight} | ({} if given.bias is None else {"conv.bias": given.bias})
+    return {name: new[name].to(value) if name in new else value for name, value in parameters.items()}
 
 
 def _set_data(layer: Any, given: Given) -> None:
@@ -167,12 +196,13 @@ def _step(layer: Any, given: Given) -> None:
     torch.optim.SGD(layer.parameters(), lr=1.0).step()
 
 
-def _copied(make: Callable[[Any], Any]) -> Deed:
+def _copied(words: str, make: Callable[[Any], Any]) -> Deed:
     def deed(layer: Any, given: Given, old: Tensor, x: Tensor) -> object:
         layer(x.clone())
-        other = make(layer)
+        with blaming(words):
+            other = make(layer)
         if not torch.equal(other.conv.weight, layer.conv.weight):
-            raise ValueError("the copy has other parameters than the original")
+            raise Changed("the parameters are not those of the original")
         return other(x)
 
     return deed
@@ -186,8 +216,7 @@ def _saved(layer: Any) -> Any:
 
 
 def _functional(layer: Any, given: Given, old: Tensor, x: Tensor) -> object:
-    named = {"conv.weight": given.weight, "conv.bias": given.bias}
-    new = {name: named[name].to(p) if named.get(name) is not None else p for name, p in layer.named_parameters()}
+    new = _named(dict(layer.named_parameters()), given)
     return functional_call(layer, new, (x,))
 
 
@@ -225,11 +254,10 @@ WAYS: dict[str, tuple[Way, ...]] = {
     ),
     "optimizer_step_shows": _update("an optimizer's step", _step),
     "survives_copying": (
-        Way("after copy.deepcopy", _copied(copy.deepcopy)),
-        Way("after pickling", _copied(lambda layer: pickle.loads(pickle.dumps(layer)))),
-        Way("after torch.save", _copied(_saved)),
+        Way("after copy.deepcopy", _copied("copy.deepcopy", copy.deepcopy)),
+        Way("after pickling", _copied("pickling", lambda layer: pickle.loads(pickle.dumps(layer)))),
+        Way("after torch.save", _copied("torch.save", _saved)),
     ),
     "functional_call_agrees": (Way("under functional_call", _functional, ("parameters",)),),
     "vmap_agrees": (Way("under vmap", _mapped),),
 }
-_ = scaled

@@ -1,4 +1,4 @@
-"""The weight that a layer applies, solved for from what comes out, and how it differs from the one that it was given."""
+"""The weight that a layer applies, solved for from what comes out, and how it differs from the one that it has."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -23,14 +23,18 @@ def other_weight(case: Case, look: Look, seen: tuple[Seen, ...]) -> str | None:
     """
     if any(one.found.shape != one.given.right.shape for one in seen):
         return None
-    applied = [_applied(case, look, one) for one in seen[:1]]
-    if applied[0] is None:
+    applied = applied_weight(case, look, seen[0])
+    if applied is None:
         return None
-    weight = seen[0].given.weight
-    return describe_weight(weight, applied[0], seen[0].roundoff)
+    words = describe_weight(seen[0].given.weight, applied)
+    if words is None and len(seen) > 1:
+        other = applied_weight(case, look, seen[1])
+        if other is not None and torch.allclose(other, applied, rtol=1e-4):
+            return "a weight is applied that does not change with conv.weight"
+    return words
 
 
-def _applied(case: Case, look: Look, one: Seen) -> Tensor | None:
+def applied_weight(case: Case, look: Look, one: Seen) -> Tensor | None:
     """The weight that is applied, ``[C_out, C_in, P, ...]``; None where there is no one weight for all windows."""
     given, terms = one.given, case.spec.terms
     tokens = one.found[..., 0].numel()
@@ -58,7 +62,7 @@ def _applied(case: Case, look: Look, one: Seen) -> Tensor | None:
     return torch.where(close, rounded, applied)
 
 
-def describe_weight(weight: Tensor, applied: Tensor, roundoff: float) -> str | None:
+def describe_weight(weight: Tensor, applied: Tensor) -> str | None:
     """How the weight that is applied, ``[C_out, C_in, P, ...]``, differs from the one that was given."""
     tolerance = 1e-6 * float(applied.abs().max())
 
@@ -134,11 +138,12 @@ def weight_changes(weight: Tensor) -> Iterator[Change]:
         yield words, lambda w, a=one, b=other: w.transpose(a, b)  # type: ignore[misc]
     for order in permutations(taps):
         words = f"the axes of the kernel are in the order {', '.join(str(axis - 2) for axis in order)}"
+        if len(taps) == 2 and order != tuple(taps):
+            words = "axes 0 and 1 of the kernel are swapped"
         yield words, lambda w, o=order: w.permute(0, 1, *o)  # type: ignore[misc]
-        if len(taps) > 1:
-            turned = f"{words}, and the taps are read backwards along one of them"
-            for axis in taps:
-                yield turned, lambda w, o=order, a=axis: w.permute(0, 1, *o).flip(a)  # type: ignore[misc]
+        for axis in taps if order != tuple(taps) else ():
+            turned = f"{words}, and then the taps are read backwards along axis {axis - 2}"
+            yield turned, lambda w, o=order, a=axis: w.permute(0, 1, *o).flip(a)  # type: ignore[misc]
     yield "the input channels are read in the reverse order", lambda w: w.flip(1)
     yield "the output channels of the weight are in the reverse order", lambda w: w.flip(0)
     if weight.shape[0] == weight.shape[1]:

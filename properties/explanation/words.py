@@ -1,5 +1,6 @@
 """Numbers, factors, places and lists of them in words."""
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
 
@@ -18,8 +19,20 @@ def axes_named(axes: Sequence[int]) -> str:
     return f"axis {axes[0]}" if len(axes) == 1 else f"axes {listed(axes)}"
 
 
+def place(index: Sequence[int]) -> str:
+    """``(0, 2)``, and ``(0)`` on a single axis, as in verdicts."""
+    return f"({', '.join(map(str, index))})"
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence of an exception's message, without its full stop."""
+    return text.partition(". ")[0].rstrip(".,: ")
+
+
 def number(value: float) -> str:
     """A factor as a person writes it: ``2``, ``1/3``, ``0.7071``."""
+    if not math.isfinite(value):
+        return str(value)
     fraction = Fraction(value).limit_denominator(64)
     return str(fraction) if abs(float(fraction) - value) <= 1e-6 * abs(value) else f"{value:.4g}"
 
@@ -48,7 +61,8 @@ def members(indices: Sequence[int], size: int, noun: str) -> str:
     for words, meant in named.items():
         if chosen == list(meant):
             return words
-    plural = f"{noun.partition(' ')[0]}s{''.join(noun.partition(' ')[1:])}"
+    thing, along, axis = noun.partition(" along ")
+    plural = f"{thing}s{along}{axis}"
     if len(chosen) > 1 and chosen == list(numbers[chosen[0] :]):
         return f"all {plural} from {chosen[0]:,} on"
     return f"{noun} {chosen[0]:,}" if len(chosen) == 1 else f"{plural} {listed(chosen[:8])}"

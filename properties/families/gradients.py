@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from oracles import rounding
 from properties.case import PARAMETERS_AND_INPUT, Backward, Fill
 from properties.comparison import compare_all, compare_bounded, compare_exact
 from properties.fill import miss_probability
@@ -117,9 +118,10 @@ def gradient_accumulates(trial: Trial) -> Verdict:
     gradient = x.grad if name == "input" else getattr(layer.conv, name).grad
     if gradient is None:
         return Failed(f"backward leaves no gradient of the {name}", observed="None", expected="a gradient")
-    once = Expectation(trial.gradient(name).double(), trial.expected_gradient(name).bound)
-    # Two runs and their sum may round; on integers nothing does, for doubling is exact.
-    twice = Expectation(2 * once.values, 5 * once.bound)
+    expected = trial.expected_gradient(name)
+    # Two runs and their sum may round; on integers nothing does, for doubling is exact, unless it overflows.
+    bound = rounding.overflowing(5 * expected.bound, 2 * expected.magnitude, trial.dtype)
+    twice = Expectation(2 * trial.gradient(name).double(), bound)
     return compare_all(f"values of the accumulated {name} gradient are not twice the gradient", gradient, twice, name)
 
 

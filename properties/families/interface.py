@@ -167,7 +167,7 @@ def default_initialisation(trial: Trial) -> Verdict:
 
 
 # The documentation's examples, by data_dim: the arguments that they give, the input and the output.
-_EXAMPLES = {
+EXAMPLES = {
     1: ({"in_features": 64, "out_features": 128, "data_dim": 1, "patch_size": 4}, (2, 256, 64), (2, 64, 128)),
     2: ({"in_features": 3, "out_features": 768, "data_dim": 2, "patch_size": 16}, (8, 224, 224, 3), (8, 14, 14, 768)),
     3: ({"in_features": 1, "out_features": 256, "data_dim": 3, "patch_size": 8}, (2, 64, 64, 64, 1), (2, 8, 8, 8, 256)),
@@ -181,7 +181,7 @@ def documented_examples(trial: Trial) -> Verdict:
     Judged on the landmarks of those examples. An input of zeros gives the bias. Catches other defaults, and limits on
     size or channels that only sizes of real use exceed.
     """
-    arguments, given, expected = _EXAMPLES[trial.case.spec.data_dim]
+    arguments, given, expected = EXAMPLES[trial.case.spec.data_dim]
     if vars(trial.case.spec) != {"stride": None, "bias": True, **arguments}:
         return Inapplicable("the case is no example of the documentation")
     trial.set_seed(trial.case.fill.seed)

@@ -102,9 +102,9 @@ def rejects_small_sizes(trial: Trial) -> Verdict:
 def _accepted(trial: Trial, description: str, shape: Sequence[int], named: Sequence[int] = ()) -> Failed | None:
     """Say so where an input of the given shape is not refused, or not with all the numbers that were to be named."""
     x = torch.ones(tuple(shape), dtype=trial.dtype, device=trial.device)
-    where = f"input {list(shape)}"
+    where, layer = f"input {list(shape)}", trial.layer
     try:
-        output: object = trial.layer(x)
+        output: object = layer(x)
     except (Exception, SystemExit) as error:
         numbers = {int(digits) for digits in re.findall(r"\d+", str(error))}
         if numbers >= set(named):

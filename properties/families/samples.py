@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from oracles.windows import covered, origins
+from properties.case import Case
 from properties.comparison import compare_all
 from properties.layout import lay_out
 from properties.platform import leaks_nan, nan_advice
@@ -83,7 +84,7 @@ def tokens_local(trial: Trial) -> Verdict:
     Catches context that leaks between tokens: normalisation over the grid, and windows that are too large.
     """
     tokens = trial.tokens.detach()
-    for pixel in _pixels(trial):
+    for pixel in pixels_to_change(trial.case):
         x = trial.values.x.clone()
         _at(x, pixel).fill_(0)
         poked = trial.embed(trial.layer, lay_out(x.to(trial.device), trial.case.input.layout), "forward").detach()
@@ -101,10 +102,10 @@ def tokens_local(trial: Trial) -> Verdict:
     return Passed()
 
 
-def _pixels(trial: Trial) -> list[tuple[int, ...]]:
+def pixels_to_change(case: Case) -> list[tuple[int, ...]]:
     """A few pixels, covered ones among them: the first, the last, and two in between."""
-    sizes = trial.case.input.sizes
-    places = np.argwhere(covered(sizes, trial.case.spec.patch_size, trial.case.spec.step))
+    sizes = case.input.sizes
+    places = np.argwhere(covered(sizes, case.spec.patch_size, case.spec.step))
     within = [places[len(places) * part // 3] for part in (1, 2)]
     return [(0,) * len(sizes), *(tuple(int(i) for i in place) for place in within), tuple(size - 1 for size in sizes)]
 
@@ -135,7 +136,7 @@ def nonfinite_reaches_its_tokens(trial: Trial) -> Verdict:
     if leaks_nan(trial.dtype, trial.device):
         return Inapplicable(nan_advice(trial.dtype, trial.device))
     trial.tokens  # noqa: B018 - unusable where the plain forward pass is
-    for value, pixel in zip((math.nan, math.inf, -math.inf, math.nan), _pixels(trial), strict=True):
+    for value, pixel in zip((math.nan, math.inf, -math.inf, math.nan), pixels_to_change(trial.case), strict=True):
         x = trial.values.x.clone()
         _at(x, pixel)[:, -1] = value
         found = trial.embed(trial.layer, lay_out(x.to(trial.device), trial.case.input.layout), f"forward with {value}")
