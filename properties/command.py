@@ -34,7 +34,10 @@ _WIDTH_OF_A_FILE = 120
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 passed, 1 a property failed or a bug was missed, 2 could not run."""
+    """Run the command and return its exit code.
+
+    0: passed; 1: a property failed, or a planted bug was missed; 2: could not run; 130: interrupted.
+    """
     parser = argparse.ArgumentParser(prog="patchify-verify", description="Verify an implementation of Patchify.")
     commands = parser.add_subparsers(dest="command", required=True)
     run_parser = commands.add_parser("run", help="verify a layer against the contract", description="Verify a layer.")
@@ -91,6 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_A_FILE)
     try:
         code: int = given.carry_out(console, given)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except (CannotRun, OracleError) as error:
         print(f"patchify-verify: could not run: {error}", file=sys.stderr)
         return COULD_NOT_RUN
