@@ -97,10 +97,18 @@ class Patchify(nn.Module):
             ValueError: where the number of axes, the number of channels or a size does not fit.
         """
         self._check(x)
-        # Inductor in torch 2.13 cannot compile most convolutions of volumes once sizes are dynamic, stops at a stride
-        # mismatch in the backward pass of some images, and compiles others anew at every size.
-        tokens = self._embed_windows(x) if torch.compiler.is_compiling() else self._convolve(x)
+        tokens = self._embed_windows(x) if self._avoids_convolution(x) else self._convolve(x)
         return tokens.contiguous()
+
+    def _avoids_convolution(self, x: Tensor) -> bool:
+        """Whether torch's convolution cannot be relied on.
+
+        Inductor in torch 2.13 cannot compile most convolutions of volumes once sizes are dynamic, stops at a stride
+        mismatch in the backward pass of some images, and compiles others anew at every size. On CPUs with bfloat16
+        instructions, its bfloat16 convolution of channels-last images and volumes that are exactly one window wide
+        gives wrong sums where ``C_in * P`` is 64 or more; under autocast float32 ends there, too.
+        """
+        return torch.compiler.is_compiling() or x.shape[-2] == self.patch_size
 
     def _convolve(self, x: Tensor) -> Tensor:
         tokens: Tensor = self.conv(x.movedim(-1, 1))

@@ -61,6 +61,15 @@ class Control(nn.Module):
         return tokens.movedim(1, -1)
 
 
+class ViewedControl(Control):
+    """The same on a channels-last view of the input: torch has other kernels for that."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``[B, *s, C_in]`` to ``[B, *g, C_out]``."""
+        tokens: Tensor = self.conv(x.movedim(-1, 1))
+        return tokens.movedim(1, -1)
+
+
 @cache
 def best_backend() -> str:
     """``inductor`` where it works on this machine, else ``aot_eager``, which needs no compiler for C++."""

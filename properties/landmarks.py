@@ -1,5 +1,6 @@
 """Layers as they are used in the field: they always run, whatever is drawn."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -15,20 +16,29 @@ _SHAPES: dict[str, tuple[Spec, Input]] = {
     # More samples than a CUDA grid has blocks along its second and third axis.
     "65,537 thin images": (Spec(1, 2, 2, 2, bias=True), Input(65_537, (2, 3))),
     "MRI volume, patch 8": (Spec(1, 256, 3, 8, bias=True), Input(1, (64, 64, 64))),
+    # Inputs that are one window, with many channels: kernels treat them unlike others (torch 2.13 gets some wrong).
+    "image of one window, patch 8": (Spec(16, 24, 2, 8, bias=True), Input(2, (8, 8))),
+    "volume of one window, patch 4": (Spec(16, 24, 3, 4, bias=True), Input(2, (4, 4, 4))),
 }
+# What has no more pixels than this is cheap enough to be run on integers in every dtype.
+_FEW_PIXELS = 1000
 
 
 def landmarks(dtypes: Sequence[str] = DTYPES) -> dict[str, Case]:
     """Every landmark by name: twice on integers, in the most precise dtype, and once on real numbers, taking turns.
 
     Twice, so that a wrong layer passes with a probability that is stated and small, however many terms its sums have.
+    Small ones run on integers in every other dtype, too.
     """
     named: dict[str, Case] = {}
     precise = next(name for name in DTYPES if name in dtypes)
     for turn, (name, (spec, given)) in enumerate(_SHAPES.items()):
         wanted = PARAMETERS_AND_INPUT if spec.bias else PARAMETERS_AND_INPUT[:2]
         real = dtypes[turn % len(dtypes)]
-        for fill, dtype in ((Fill("exact", 1000), precise), (Fill("exact", 1001), precise), (Fill("real", 1000), real)):
+        fills = [(Fill("exact", 1000), precise), (Fill("exact", 1001), precise), (Fill("real", 1000), real)]
+        if given.batch * math.prod(given.sizes) <= _FEW_PIXELS:
+            fills += [(Fill("exact", 1000), dtype) for dtype in dtypes if dtype != precise]
+        for fill, dtype in fills:
             case = Case(spec, replace(given, dtype=dtype), fill, backward=Backward(wanted, "random"))
             named[f"{name}, {fill.name} {fill.seed}, {dtype}"] = case
     return named

@@ -56,6 +56,33 @@ def nan_advice(dtype: torch.dtype, device: torch.device) -> str:
     return f"{_convolution(dtype, device)} lets NaN into windows that do not cover it"
 
 
+@cache
+def missums(dtype: torch.dtype, device: torch.device) -> bool:
+    """Whether torch's own convolution gives wrong sums for inputs that are exactly one window wide.
+
+    torch 2.13 does, in bfloat16 and channels last, on CPUs that have instructions for it. All values are integers so
+    small that nothing is rounded, whatever the order of summation.
+    """
+    for data_dim, channels, patch_size in ((2, 8, 8), (2, 16, 4), (3, 16, 4)):
+        shape = (2, channels, *[patch_size] * data_dim)
+        x = torch.arange(prod(shape), device=device).remainder(3).sub(1).reshape(shape).double()
+        weight = torch.arange(prod(shape[1:]), device=device).remainder(7).sub(3).sign().double()
+        # No more terms than bfloat16 adds up exactly.
+        weight[200:] = 0
+        weight = weight.reshape(1, *shape[1:])
+        right = _CONVOLUTIONS[data_dim](x, weight)
+        stored = x.to(dtype).contiguous(memory_format=CHANNELS_LAST[data_dim])
+        found = _CONVOLUTIONS[data_dim](stored, weight.to(dtype), stride=patch_size)
+        if not torch.equal(found.double(), right):
+            return True
+    return False
+
+
+def missums_advice(dtype: torch.dtype, device: torch.device) -> str:
+    """Why a wrong value is not judged where torch's own convolution gives one, too."""
+    return f"{_convolution(dtype, device)} gives wrong sums here as well"
+
+
 @lru_cache(maxsize=64)
 def reads_past_input(case: Case, device: torch.device) -> bool:
     """Whether torch's own convolution, on tensors of a case's shapes, lets in what memory holds after its input.

@@ -1,14 +1,18 @@
 """A property: one function of one trial that returns a verdict; it names the clauses of the contract that it checks."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
+import torch
+
 from properties.case import Case
+from properties.compilation import Control, ViewedControl
 from properties.implementation import Implementation
-from properties.platform import leaks_nan, nan_advice, past_input_advice, reads_past_input
+from properties.platform import leaks_nan, missums, missums_advice, nan_advice, past_input_advice, reads_past_input
 from properties.settings import undisturbed
 from properties.trial import Raised, Trial, Unusable
-from properties.verdict import Failed, Inapplicable, Passed, Verdict
+from properties.verdict import Failed, Inapplicable, Passed, Place, Verdict
 
 LEVELS = {"C": "contract", "H": "robust"}
 
@@ -49,7 +53,21 @@ class Property:
         not_a_number = isinstance(verdict, Failed) and "nan" in (verdict.observed, verdict.expected)
         if not_a_number and reads_past_input(trial.case, trial.device):
             return Inapplicable(past_input_advice(trial.dtype, trial.device))
+        if isinstance(verdict, Failed) and self._fails_for_torch(trial, verdict):
+            return Inapplicable(missums_advice(torch.bfloat16 if self.autocast else trial.dtype, trial.device))
         return verdict
+
+    def _fails_for_torch(self, trial: Trial, verdict: Failed) -> bool:
+        """Whether a value is wrong where torch's own convolution is known to be, and is wrong in this place."""
+        if self.on == "compiled" or not isinstance(verdict.where, Place):
+            return False
+        if not missums(torch.bfloat16 if self.autocast else trial.dtype, trial.device):
+            return False
+        for control in (ViewedControl, Control):
+            with suppress(Raised, Unusable):
+                if isinstance(self.judge(Trial(trial.case, control, trial.device)), Failed):
+                    return True
+        return False
 
     def judge_case(self, case: Case, implementation: Implementation, device: str = "cpu") -> Verdict:
         """Judge a case in a trial of its own, undisturbed by what ran before."""

@@ -178,3 +178,26 @@ def test_compiles_twice_for_all_sizes(data_dim: int, bias: bool, input_grad: boo
         ]
         torch.testing.assert_close(*gradients)
     assert counters["stats"]["unique_graphs"] == 2
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize(
+    ("channels", "data_dim", "patch_size"), [(8, 2, 8), (16, 2, 4), (4, 2, 16), (16, 3, 4), (64, 1, 8)]
+)
+def test_one_window_wide_in_bfloat16(channels: int, data_dim: int, patch_size: int, autocast: bool) -> None:
+    """Where torch's own convolution gives wrong sums: integers are exact whatever the order of summation."""
+    exact = Patchify(channels, 3, data_dim, patch_size, bias=False).double()
+    taps = exact.conv.weight.numel()
+    with torch.no_grad():
+        # Ones and minus ones, few enough for sums of at most 256.
+        exact.conv.weight.copy_((torch.arange(taps).remainder(7) - 3).sign().reshape_as(exact.conv.weight))
+        exact.conv.weight.flatten(1)[:, 100:] = 0
+    x = torch.arange(2 * channels * patch_size**data_dim).remainder(5).sub(2)
+    x = x.reshape(2, *[patch_size] * data_dim, channels)
+    given = torch.float32 if autocast else torch.bfloat16
+    inexact = Patchify(channels, 3, data_dim, patch_size, bias=False).to(given)
+    inexact.load_state_dict(exact.state_dict())
+    with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        tokens = inexact(x.to(given))
+    assert tokens.dtype == torch.bfloat16
+    assert torch.equal(tokens.double(), exact(x.double()))

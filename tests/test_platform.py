@@ -6,10 +6,13 @@ import torch
 from patchify import Patchify
 from properties import property as property_module
 from properties.case import PARAMETERS_AND_INPUT, Backward, Case, Input, Spec
-from properties.platform import leaks_nan, reads_past_input
+from properties.compilation import ViewedControl
+from properties.families.values import values_exact
+from properties.landmarks import landmarks
+from properties.platform import leaks_nan, missums, reads_past_input
 from properties.property import Property
 from properties.trial import Trial
-from properties.verdict import Failed, Inapplicable
+from properties.verdict import Failed, Inapplicable, Passed
 
 CPU = torch.device("cpu")
 # One channel, of which the last pixel has no pair, and a weight that is stored channels last.
@@ -45,3 +48,19 @@ def test_nan_is_not_judged_where_torch_reads_past_the_input(monkeypatch: pytest.
     assert isinstance(verdict, Inapplicable)
     assert "bfloat16" in verdict.reason
     assert isinstance(WRONG(Trial(ALONE, Patchify)), Failed)
+
+
+@pytest.mark.parametrize("name", ["image of one window, patch 8", "volume of one window, patch 4"])
+def test_wrong_sums_of_torch_are_nobodys_fault(name: str) -> None:
+    """Where torch's own convolution is wrong no layer is blamed for it, and ours, which avoids it there, is judged."""
+    case = landmarks()[f"{name}, exact 1000, bfloat16"]
+    found = values_exact.judge_case(case, ViewedControl)
+    if missums(torch.bfloat16, CPU):
+        assert found == Inapplicable("torch's own bfloat16 convolution on cpu gives wrong sums here as well")
+    else:
+        assert isinstance(found, Passed)
+    assert isinstance(values_exact.judge_case(case, Patchify), Passed)
+
+
+def test_torch_is_right_in_other_dtypes() -> None:
+    assert not any(missums(dtype, CPU) for dtype in (torch.float64, torch.float32, torch.float16))
