@@ -1,7 +1,6 @@
 """The command ``patchify-verify``."""
 
 import argparse
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,7 @@ from oracles.agreement import OracleError
 from properties.clauses import print_clauses
 from properties.implementation import CannotRun
 from properties.journal import Journal
-from properties.options import OPTIONS, add_options, duration, jobs, names, seeds
+from properties.options import OPTIONS, add_options, cores, duration, jobs, names, seeds
 from properties.parallel import run_on_workers
 from properties.picture import paint
 from properties.plan import Plan, plan_from_options
@@ -46,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run_parser.add_argument(
         "--jobs",
         type=jobs,
-        default=len(os.sched_getaffinity(0)),
+        default=cores(),
         metavar="N",
         help="processes (default: one for each core)",
     )
