@@ -62,12 +62,14 @@ def test_plan_is_plain_data() -> None:
         ("Segfaults", "process died (signal 11)"),
         ("Exits", "process died (exit code 7)"),
         ("Killed", "process died (signal 9: killed, as for lack of memory)"),
-        ("Hangs", "process died (no answer within 3 seconds)"),
+        ("Hangs", "process died (no answer within 10 seconds)"),
     ],
 )
 def test_death_leaves_a_record(tmp_path: Path, name: str, how: str) -> None:
     plan = plan_of(f"tests.crashing:{name}", cases=30, only=["zero_input_gives_bias"])
-    report = run_plan(plan, tmp_path / "run", case_timeout=3.0, regressions=tmp_path / "records")
+    report = run_plan(
+        plan, tmp_path / "run", case_timeout=10.0 if name == "Hangs" else None, regressions=tmp_path / "records"
+    )
     (failure,) = report.failures
     assert failure.message.splitlines()[:2] == [
         f"zero_input_gives_bias failed: {how}",
@@ -158,9 +160,9 @@ def test_interrupted(tmp_path: Path) -> None:
 
 
 def test_budget(tmp_path: Path) -> None:
-    report = run_plan(plan_of("tests.crashing:Slow"), tmp_path, budget=3.0)
+    report = run_plan(plan_of("tests.crashing:Slow", cases=5000), tmp_path, budget=8.0)
     assert report.passed
-    assert 0 < report.cases < 120
+    assert 0 < report.cases < 5000
     assert "; stopped by its budget (run seed 7)" in report.verdict_line
 
 
