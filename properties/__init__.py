@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from oracles.agreement import OracleError
     from properties.case import Case
+    from properties.failure import Failure
     from properties.implementation import CannotRun
-    from properties.report import Failure, Report, VerificationFailed
+    from properties.report import Report, VerificationFailed
     from properties.run import verify
 
 __all__ = ["CannotRun", "Case", "Failure", "OracleError", "Report", "VerificationFailed", "verify"]
@@ -16,7 +17,7 @@ __all__ = ["CannotRun", "Case", "Failure", "OracleError", "Report", "Verificatio
 _HOMES = {
     "CannotRun": "properties.implementation",
     "Case": "properties.case",
-    "Failure": "properties.report",
+    "Failure": "properties.failure",
     "OracleError": "oracles.agreement",
     "Report": "properties.report",
     "VerificationFailed": "properties.report",

@@ -3,8 +3,10 @@
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -13,29 +15,53 @@ from rich.text import Text
 from oracles.agreement import OracleError
 from properties.clauses import print_clauses
 from properties.implementation import CannotRun
-from properties.options import OPTIONS, add_options, duration, names, seeds
+from properties.journal import Journal
+from properties.options import OPTIONS, add_options, cores, duration, jobs, names, seeds
+from properties.parallel import run_on_workers
 from properties.picture import paint
 from properties.plan import Plan, plan_from_options
 from properties.power import print_power
 from properties.record import RecordError, printable, read_record, record_files
 from properties.replay import Outcome, replay
 from properties.report import Report
-from properties.run import run
 from properties.scripts import standalone_script
 from properties.shard import AfterCase
 from properties.summary import headline, print_report
 
-PASSED, FAILED, COULD_NOT_RUN = 0, 1, 2
+PASSED, FAILED, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
 _WIDTH_OF_A_FILE = 120
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit code: 0 passed, 1 a property failed or a bug was missed, 2 could not run."""
+    """Run the command and return its exit code.
+
+    0: passed; 1: a property failed, or a planted bug was missed; 2: could not run; 130: interrupted.
+    """
     parser = argparse.ArgumentParser(prog="patchify-verify", description="Verify an implementation of Patchify.")
     commands = parser.add_subparsers(dest="command", required=True)
     run_parser = commands.add_parser("run", help="verify a layer against the contract", description="Verify a layer.")
     add_options(run_parser.add_argument)
     run_parser.add_argument("--budget", type=duration, metavar="TIME", help="stop between cases after 90s, 10m, 2h")
+    run_parser.add_argument(
+        "--jobs",
+        type=jobs,
+        default=cores(),
+        metavar="N",
+        help="processes (default: one for each core)",
+    )
+    run_parser.add_argument(
+        "--case-timeout",
+        type=duration,
+        default=600.0,
+        metavar="TIME",
+        help="when a case counts as hanging (default: 10m)",
+    )
+    run_parser.add_argument(
+        "--run-dir", type=Path, metavar="DIR", help="new folder to keep the run in (default: a temporary one)"
+    )
+    run_parser.add_argument(
+        "--resume", type=Path, metavar="DIR", help="go on with the run in this folder; it has the plan"
+    )
     run_parser.add_argument("--fail-fast", action="store_true", help="stop after the first case that fails")
     run_parser.set_defaults(carry_out=_run)
     for name, carry_out, about in (
@@ -67,6 +93,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_A_FILE)
     try:
         code: int = given.carry_out(console, given)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except (CannotRun, OracleError) as error:
         print(f"patchify-verify: could not run: {error}", file=sys.stderr)
         return COULD_NOT_RUN
@@ -112,18 +140,36 @@ def _script(console: Console, given: argparse.Namespace) -> int:
 
 
 def _run(console: Console, given: argparse.Namespace) -> int:
-    plan = plan_from_options(lambda name: getattr(given, name.replace("-", "_")))
-    console.print(headline(plan), soft_wrap=True, highlight=False)
-    report = _run_plan(console, plan, given)
+    with _journal(given) as journal:
+        plan = journal.plan()
+        console.print(headline(plan), soft_wrap=True, highlight=False)
+        report = _run_plan(console, plan, journal, given)
     print_report(report, console)
+    if report.stopped == "interrupted":
+        return INTERRUPTED
     return PASSED if report.passed else FAILED
 
 
-def _run_plan(console: Console, plan: Plan, given: argparse.Namespace) -> Report:
+@contextmanager
+def _journal(given: argparse.Namespace) -> Iterator[Journal]:
+    """The folder of the run: one that is there, a new one, or a temporary one."""
+    if given.resume:
+        yield Journal(given.resume)
+        return
+    plan = plan_from_options(lambda name: getattr(given, name.replace("-", "_")))
+    with TemporaryDirectory(prefix="patchify-run-") as temporary:
+        journal = Journal(given.run_dir or Path(temporary))
+        journal.start(plan)
+        yield journal
+
+
+def _run_plan(console: Console, plan: Plan, journal: Journal, given: argparse.Namespace) -> Report:
     def carry_out(after_case: AfterCase) -> Report:
-        return run(
-            plan,
+        return run_on_workers(
+            journal,
+            jobs=given.jobs,
             budget=given.budget,
+            case_timeout=given.case_timeout,
             fail_fast=given.fail_fast,
             shrink=not given.no_shrink,
             regressions=given.regressions,

@@ -15,12 +15,13 @@ from rich.console import Console
 
 from oracles.agreement import OracleError, check_oracles
 from properties.case import Case
+from properties.failure import Failure, investigate
 from properties.options import PREFIX
 from properties.plan import plan_from_options
 from properties.property import Property
-from properties.report import Failure, Report
-from properties.run import investigate
-from properties.shard import ShardResult, run_shard
+from properties.report import Report, conclude
+from properties.result import Found, ShardResult
+from properties.shard import run_shard
 from properties.summary import headline, print_report
 
 _OUTCOME = pytest.StashKey[dict[str, Any]]()
@@ -79,7 +80,7 @@ class ContractRun:
         if tally.smallest_failure is None:
             return
         first = prop.name not in self.explained
-        message = self._investigate(prop, Case.from_json(tally.smallest_failure), shard).message
+        message = self._investigate(prop, tally.smallest_failure).message
         outcome["message"] = message
         if prop.name in self.plan.expected_failures:
             pytest.xfail(self.plan.expected_failures[prop.name])
@@ -88,17 +89,15 @@ class ContractRun:
         )
         pytest.fail(message if first else again, pytrace=False)
 
-    def _investigate(self, prop: Property, case: Case, shard: str) -> Failure:
+    def _investigate(self, prop: Property, found: Found) -> Failure:
         """Shards on which the same property fails share the smallest case of the first."""
         if prop.name not in self.explained:
-            expected = prop.name in self.plan.expected_failures
             self.explained[prop.name] = investigate(
                 self.plan,
                 prop,
-                case,
-                shard,
+                found,
                 shrink=not self.config.getoption(f"--{PREFIX}no-shrink"),
-                regressions=None if expected else self.config.getoption(f"--{PREFIX}regressions"),
+                regressions=self.config.getoption(f"--{PREFIX}regressions"),
             )
         return self.explained[prop.name]
 
@@ -125,12 +124,12 @@ class ContractRun:
         names = {name for result in self.reported.values() for name in result.tallies}
         plan = replace(self.plan, properties=tuple(prop for prop in self.plan.properties if prop.name in names))
         results = tuple(self.reported[shard] for shard in self.plan.shards if shard in self.reported)
-        failures: dict[bool, list[Failure]] = {True: [], False: []}
-        for name, tally in Report(plan, results).tallies.items():
-            if tally.smallest_failure is not None:
-                failure = Failure(name, Case.from_json(tally.smallest_failure), self.messages[name])
-                failures[name in plan.expected_failures].append(failure)
-        return Report(plan, results, tuple(failures[False]), tuple(failures[True]))
+        failures = [
+            Failure(name, Case.from_json(tally.smallest_failure.case), self.messages[name])
+            for name, tally in Report(plan, results).tallies.items()
+            if tally.smallest_failure is not None
+        ]
+        return conclude(plan, results, failures)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:

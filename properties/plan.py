@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from properties import small_scope
 from properties.case import DTYPES, PARAMETERS_AND_INPUT, Backward, Case
@@ -68,6 +68,45 @@ class Plan:
             "small": ("small1D", "small2D", "small3D"),
         }
         return tuple(shard for kind, shards in kinds.items() for shard in shards if self.properties_of(kind))
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, from which any process that can import the implementation makes the same plan."""
+        return {
+            "implementation": self.name,
+            "cases": self.cases,
+            "seed": self.seed,
+            "device": self.device,
+            "dtypes": list(self.dtypes),
+            "levels": list(self.levels),
+            "only": list(self.only),
+            "properties": [prop.name for prop in self.properties],
+            "expected_failures": dict(self.expected_failures),
+            "scope_margin": self.scope_margin,
+            "regressions": {file: record.to_json() for file, record in self.regressions.items()},
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The plan that plain data describe.
+
+        Raises:
+            CannotRun: where the implementation cannot be imported here, or the device is absent.
+        """
+        implementation, name = resolve(data["implementation"])
+        return cls(
+            implementation,
+            name,
+            data["cases"],
+            data["seed"],
+            available(data["device"]),
+            tuple(data["dtypes"]),
+            tuple(data["levels"]),
+            tuple(prop for prop in PROPERTIES if prop.name in data["properties"]),
+            tuple(data["only"]),
+            data["expected_failures"],
+            data["scope_margin"],
+            {file: Record.from_json(record) for file, record in data["regressions"].items()},
+        )
 
     def properties_of(self, shard: str) -> tuple[Property, ...]:
         """The properties that are judged on the cases of a shard, or of a kind of shard."""

@@ -13,7 +13,7 @@ from rich.text import Text
 from properties.case import Case
 from properties.implementation import CannotRun, import_module
 from properties.plan import Plan, make_plan
-from properties.shard import ShardResult, run_case
+from properties.shard import run_case
 
 _PLANTED = "tests.planted"
 
@@ -42,7 +42,7 @@ def detect(implementation: Any, seed: int) -> Detection | None:
     """Run the default run's cases, both levels, one by one until a property fails; None where none does."""
     plan = make_plan(implementation, seed=seed, levels=("contract", "robust"))
     for count, (shard, case) in enumerate(_cases(plan), start=1):
-        failed = run_case(plan, plan.properties_of(shard), case, ShardResult(shard), {})
+        failed = run_case(plan, plan.properties_of(shard), case).failed
         if failed:
             return Detection(count, tuple(failed))
     return None

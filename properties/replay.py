@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from oracles.agreement import OracleError, check_oracles
+from properties.apart import ended_process, judge_apart
 from properties.explanation import explain
 from properties.implementation import CannotRun, resolve
 from properties.message import failure_message
@@ -17,6 +18,8 @@ from properties.record import Record, RecordError, printable, read_record
 from properties.verdict import Failed, Inapplicable, Passed
 
 TRIES = 3
+# Seconds after which a case that hung, or ended a process, counts as hanging.
+_TIMEOUT = 60.0
 
 
 class Outcome(StrEnum):
@@ -73,7 +76,11 @@ def replay(path: Path, *, implementation: str | None = None, device: str | None 
 def _outcome(path: Path, record: Record, name: str, device: str, anew: bool) -> tuple[Outcome, str]:
     implementation, _ = resolve(name)
     _check_oracles(available(device))
-    verdicts = [record.prop.judge_case(record.case, implementation, device) for _ in range(TRIES)]
+    if ended_process(record.verdict):
+        arguments = (record.prop.name, record.case, name, device, _TIMEOUT)
+        verdicts = [judge_apart(*arguments) for _ in range(TRIES)]
+    else:
+        verdicts = [record.prop.judge_case(record.case, implementation, device) for _ in range(TRIES)]
     failed = [verdict for verdict in verdicts if isinstance(verdict, Failed)]
     passed = sum(isinstance(verdict, Passed) for verdict in verdicts)
     for verdict in verdicts:
@@ -83,9 +90,12 @@ def _outcome(path: Path, record: Record, name: str, device: str, anew: bool) -> 
         return Outcome.FIXED, f"{record.prop.name} holds for {name} on {device}"
     # What was found out then still holds where nothing has changed since.
     unchanged = (name, device, failed[0]) == (record.implementation, record.device, record.verdict)
-    cause = (
-        record.cause if unchanged and not anew else explain(record.prop, record.case, failed[0], implementation, device)
-    )
+    if ended_process(failed[0]):
+        cause = f"{name} ends the process that it runs in"
+    elif unchanged and not anew:
+        cause = record.cause
+    else:
+        cause = explain(record.prop, record.case, failed[0], implementation, device)
     again = replay_command(
         path,
         implementation=None if name == record.implementation else name,

@@ -1,29 +1,16 @@
 """All verdicts of a run, counted."""
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from properties.case import Case
 from properties.coverage import CELLS
+from properties.failure import Failure
 from properties.plan import Plan
-from properties.shard import ShardResult, Tally
+from properties.result import ShardResult, Tally
 
 
 class VerificationFailed(AssertionError):  # noqa: N818 - it reads as what happened
     """The implementation does not satisfy the contract."""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A property that failed, with its smallest case.
-
-    ``record`` is the file that holds it, where a folder for records was given.
-    """
-
-    property: str
-    case: Case
-    message: str
-    record: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +70,12 @@ class Report:
             elif name in self.plan.expected_failures and tally.failed == 0 and self.stopped is None:
                 reason = self.plan.expected_failures[name]
                 lines.append(f"{name} was expected to fail ({reason}), but passed {tally.passed} checks")
+        for result in self.results:
+            if result.left_out:
+                lines.append(
+                    f"shard {result.shard} was given up after {result.deaths} deaths of its process: "
+                    f"{result.left_out} of {result.cases + result.left_out} cases were not run"
+                )
         for name in sorted(self.plan.expected_failures.keys() - self.tallies.keys()):
             lines.append(f"{name} was expected to fail, but was not run")
         return tuple(lines)
@@ -112,8 +105,21 @@ class Report:
             f"{held} of {len(self.tallies)} properties held in {sum(self.checks.values())} checks on {self.cases} cases"
         )
         expected = f"; {len(self.expected_failures)} failed as expected" if self.expected_failures else ""
-        early = {"budget": "; stopped by its budget", "fail_fast": "; stopped at the first failure"}
+        early = {
+            "budget": "; stopped by its budget",
+            "fail_fast": "; stopped at the first failure",
+            "interrupted": "; interrupted",
+        }
         return (
             f"{'PASSED' if self.passed else 'FAILED'}: {self.plan.name}: {counts}{expected}"
             f"{early[self.stopped] if self.stopped else ''} (run seed {self.seed})"
         )
+
+
+def conclude(
+    plan: Plan, results: Iterable[ShardResult], failures: Sequence[Failure], stopped: str | None = None
+) -> Report:
+    """The report on a run whose failures have been investigated."""
+    expected = tuple(failure for failure in failures if failure.property in plan.expected_failures)
+    others = tuple(failure for failure in failures if failure not in expected)
+    return Report(plan, tuple(results), others, expected, stopped)

@@ -1,6 +1,5 @@
 """A run: from a plan to a report."""
 
-import shlex
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,18 +7,12 @@ from pathlib import Path
 import torch
 
 from oracles.agreement import check_oracles
-from properties.case import DTYPES, Case
-from properties.explanation import explain
+from properties.failure import investigate
 from properties.implementation import CannotRun, Implementation
-from properties.message import failure_message
 from properties.plan import Plan, make_plan
-from properties.property import Property
-from properties.record import Record, write_record
-from properties.replay import replay_command
-from properties.report import Failure, Report
-from properties.shard import AfterCase, ShardResult, run_shard
-from properties.shrink import shrink as shrink_case
-from properties.verdict import Failed, Verdict
+from properties.report import Report, conclude
+from properties.result import ShardResult
+from properties.shard import AfterCase, run_shard
 
 
 def verify(
@@ -112,54 +105,9 @@ def run(
         if out_of_time and (shard != plan.shards[-1] or result.cases < len(plan.cases_of(shard))):
             stopped = "budget"
             break
-    counted = Report(plan, tuple(results))
-    failures: dict[bool, list[Failure]] = {True: [], False: []}
-    for prop in plan.properties:
-        case = counted.tallies[prop.name].smallest_failure
-        if case is not None:
-            expected = prop.name in plan.expected_failures
-            shard = next(result.shard for result in results if result.failed_on(prop.name, case))
-            folder = None if expected else regressions
-            failures[expected].append(
-                investigate(plan, prop, Case.from_json(case), shard, shrink=shrink, regressions=folder)
-            )
-    return Report(plan, tuple(results), tuple(failures[False]), tuple(failures[True]), stopped)
-
-
-def investigate(
-    plan: Plan, prop: Property, case: Case, shard: str, *, shrink: bool = True, regressions: Path | None = None
-) -> Failure:
-    """Make a failing case small, run it again, find the cause, record it where a folder is given, put it into words."""
-
-    def judge(candidate: Case) -> Verdict:
-        return prop.judge_case(candidate, plan.implementation, plan.device)
-
-    smallest = shrink_case(case, lambda candidate: isinstance(judge(candidate), Failed)) if shrink else case
-    verdict = judge(smallest)
-    if isinstance(verdict, Failed):
-        cause = explain(prop, smallest, verdict, plan.implementation, plan.device)
-    else:
-        verdict = Failed("intermittently: in the run, and not when the case was run again")
-        cause = "intermittent: the layer is not a function of its arguments alone"
-    record = Record(prop, plan.name, plan.device, smallest, verdict, cause, plan.seed, shard)
-    path = None if regressions is None else write_record(regressions, record)
-    again = run_command(plan, prop) if path is None or plan.unnamed else replay_command(path)
-    return Failure(prop.name, smallest, failure_message(prop, smallest, verdict, cause, again, path), path)
-
-
-def run_command(plan: Plan, prop: Property) -> str:
-    """What to type, or to call, to run the same cases again and see the property fail."""
-    if plan.unnamed:
-        arguments = f"seed={plan.seed}, cases={plan.cases}, only=[{prop.name!r}]"
-        if plan.device != "cpu":
-            arguments += f", device={plan.device!r}"
-        if len(plan.dtypes) < len(DTYPES):
-            arguments += f", dtypes={list(plan.dtypes)}"
-        return f"verify(..., {arguments})"
-    words = ["patchify-verify", "run", "--implementation", plan.name, "--seed", str(plan.seed)]
-    words += ["--cases", str(plan.cases), "--only", prop.name]
-    if plan.device != "cpu":
-        words += ["--device", plan.device]
-    if len(plan.dtypes) < len(DTYPES):
-        words += ["--dtypes", ",".join(plan.dtypes)]
-    return shlex.join(words)
+    failures = []
+    for name, tally in Report(plan, tuple(results)).tallies.items():
+        if tally.smallest_failure is not None:
+            prop = next(prop for prop in plan.properties if prop.name == name)
+            failures.append(investigate(plan, prop, tally.smallest_failure, shrink=shrink, regressions=regressions))
+    return conclude(plan, results, failures, stopped)

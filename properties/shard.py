@@ -1,92 +1,17 @@
-"""The part of a run that one worker does, and what comes of it: plain data."""
+"""The part of a run that one worker does."""
 
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from collections.abc import Callable, Iterator, Mapping
 
 from properties.case import Case
-from properties.coverage import cells
 from properties.plan import Plan
 from properties.property import Property
+from properties.result import CaseResult, ShardResult, gather
 from properties.settings import undisturbed
-from properties.shrink import complexity
 from properties.trial import Trial
-from properties.verdict import Failed, Inapplicable, Passed
 
 AfterCase = Callable[[str, int, int], None]
-
-
-@dataclass
-class Tally:
-    """The verdicts of one property, counted."""
-
-    passed: int = 0
-    failed: int = 0
-    inapplicable: dict[str, int] = field(default_factory=dict)
-    slack: float | None = None
-    smallest_failure: dict[str, Any] | None = None
-
-    @property
-    def checks(self) -> int:
-        """Trials on which the property said yes or no."""
-        return self.passed + self.failed
-
-    def merged(self, other: Self) -> "Tally":
-        """Both, as if they had been counted together."""
-        slacks = [slack for slack in (self.slack, other.slack) if slack is not None]
-        failures = [case for case in (self.smallest_failure, other.smallest_failure) if case is not None]
-        return Tally(
-            self.passed + other.passed,
-            self.failed + other.failed,
-            dict(Counter(self.inapplicable) + Counter(other.inapplicable)),
-            max(slacks, default=None),
-            min(failures, key=lambda case: complexity(Case.from_json(case)), default=None),
-        )
-
-
-@dataclass
-class ShardResult:
-    """What one shard found: tallies by property, cases run, cells reached.
-
-    ``shapes`` counts the unlike patch sizes, strides and sizes. ``misses`` gives, for each exact property, the
-    probability with which a wrong bilinear map would have passed on the shape where that is largest.
-    """
-
-    shard: str
-    cases: int = 0
-    landmarks: list[str] = field(default_factory=list)
-    cells: dict[str, dict[str, int]] = field(default_factory=dict)
-    tallies: dict[str, Tally] = field(default_factory=dict)
-    shapes: int = 0
-    misses: dict[str, float] = field(default_factory=dict)
-
-    def failed_on(self, name: str, case: Mapping[str, Any]) -> bool:
-        """Whether this is the smallest case on which a property failed here."""
-        return name in self.tallies and self.tallies[name].smallest_failure == case
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """From plain data."""
-        tallies = {name: Tally(**tally) for name, tally in data["tallies"].items()}
-        return cls(**{**data, "tallies": tallies})
-
-    def count(self, prop: Property, case: Case, verdict: Passed | Failed | Inapplicable) -> None:
-        """Add one verdict."""
-        one = Tally()
-        match verdict:
-            case Passed(slack=slack):
-                one.passed, one.slack = 1, slack
-            case Failed():
-                one.failed, one.smallest_failure = 1, case.to_json()
-            case Inapplicable(reason):
-                one.inapplicable = {reason: 1}
-        self.tallies[prop.name] = self.tallies.get(prop.name, Tally()).merged(one)
+BeforeCheck = Callable[[str, str], None]
 
 
 def run_shard(
@@ -106,52 +31,47 @@ def run_shard(
         stop_at: whether to stop after a case on which the named property has failed.
         after_case: called after every case with the shard, the cases done and their number.
     """
-    result = ShardResult(shard)
-    misses: dict[tuple[object, ...], dict[str, float]] = {}
     cases = plan.cases_of(shard)
+
+    def counted() -> Iterator[CaseResult]:
+        for done, result in enumerate(run_cases(plan, shard, cases, until=until, stop_at=stop_at), start=1):
+            after_case(shard, done, len(cases))
+            yield result
+
+    return gather(shard, counted())
+
+
+def run_cases(
+    plan: Plan,
+    shard: str,
+    cases: Mapping[str, Case],
+    *,
+    until: float | None = None,
+    stop_at: Callable[[str], bool] = lambda name: False,
+    before_check: BeforeCheck = lambda case, name: None,
+) -> Iterator[CaseResult]:
+    """Run some cases of a shard; ``before_check`` is called with the names of a case and a property."""
     for name, case in cases.items():
         if until is not None and time.monotonic() >= until:
-            break
-        shape = misses.setdefault((case.spec.data_dim, case.spec.patch_size, case.spec.step, case.input.sizes), {})
-        failed = run_case(plan, plan.properties_on(shard, name), case, result, shape)
-        result.cases += 1
-        if shard == "landmarks":
-            result.landmarks.append(name)
-        for axis, cell in cells(case).items():
-            along = result.cells.setdefault(axis, {})
-            along[cell] = along.get(cell, 0) + 1
-        after_case(shard, result.cases, len(cases))
-        if any(stop_at(prop) for prop in failed):
-            break
-    result.shapes = len(misses)
-    for name in sorted({name for shape in misses.values() for name, miss in shape.items() if miss < 1}):
-        result.misses[name] = max(shape[name] for shape in misses.values() if name in shape)
-    return result
+            return
+        result = run_case(plan, plan.properties_on(shard, name), case, name, before_check)
+        yield result
+        if any(stop_at(prop) for prop in result.failed):
+            return
 
 
 def run_case(
-    plan: Plan, properties: tuple[Property, ...], case: Case, result: ShardResult, shape: dict[str, float]
-) -> list[str]:
-    """Count the verdict of every property on one trial.
-
-    Args:
-        plan: the run.
-        properties: what to judge by.
-        case: what to judge on.
-        result: where to count.
-        shape: for each property that held on this shape, the probability that it held for a wrong map.
-
-    Returns:
-        The names of the properties that failed.
-    """
-    failed = []
+    plan: Plan,
+    properties: tuple[Property, ...],
+    case: Case,
+    name: str = "",
+    before_check: BeforeCheck = lambda case, name: None,
+) -> CaseResult:
+    """Judge one trial by every property."""
+    verdicts = {}
     with undisturbed(plan.device, tf32=case.tf32):
         trial = Trial(case, plan.implementation, plan.device)
         for prop in properties:
-            verdict = prop(trial)
-            result.count(prop, case, verdict)
-            if isinstance(verdict, Passed):
-                shape[prop.name] = shape.get(prop.name, 1.0) * (1.0 if verdict.miss is None else verdict.miss)
-            if isinstance(verdict, Failed):
-                failed.append(prop.name)
-    return failed
+            before_check(name, prop.name)
+            verdicts[prop.name] = prop(trial)
+    return CaseResult(name, case, verdicts)

@@ -56,7 +56,8 @@ def find(planted: Planted) -> Case:
         return left >= 0 and isinstance(judge(planted, prop, case), Failed)
 
     assert tally is not None
-    return shrink(Case.from_json(tally.smallest_failure), fails)
+    assert tally.smallest_failure is not None
+    return shrink(Case.from_json(tally.smallest_failure.case), fails)
 
 
 def main() -> None:

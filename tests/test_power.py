@@ -8,6 +8,7 @@ from properties.command import main
 from properties.families import PROPERTIES
 from properties.plan import Plan
 from properties.power import Detection, detect
+from properties.result import CaseResult
 from tests.correct import UnfoldedLinear
 from tests.planted import PLANTED
 from tests.planted.forward import BiasAddedTwice
@@ -56,9 +57,9 @@ def test_what_is_not_detected_is_said(monkeypatch: pytest.MonkeyPatch, capsys: p
 def test_correct_layers_are_run_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     judged: list[Case] = []
 
-    def passes(plan: Plan, properties: object, case: Case, *_: object) -> list[str]:
+    def passes(plan: Plan, properties: object, case: Case) -> CaseResult:
         judged.append(case)
-        return []
+        return CaseResult("", case, {})
 
     monkeypatch.setattr("properties.power.run_case", passes)
     assert detect(UnfoldedLinear, seed=1) is None

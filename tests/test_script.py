@@ -129,8 +129,8 @@ def smallest_failure(planted: Planted) -> tuple[Case, Failed]:
         return case, verdicts[case]
     for shard in sorted(plan.shards, key=lambda name: not name.startswith("random")):
         found = run_shard(plan, shard, stop_at=lambda name: True).tallies[prop.name].smallest_failure
-        if found is not None and fails(Case.from_json(found)):
-            case = shrink(Case.from_json(found), fails)
+        if found is not None and fails(Case.from_json(found.case)):
+            case = shrink(Case.from_json(found.case), fails)
             return case, verdicts[case]
     raise AssertionError(f"{planted.name} is not detected")
 

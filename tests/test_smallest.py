@@ -3,9 +3,8 @@
 import pytest
 from torch import nn
 
-from properties.case import Case
+from properties.failure import investigate
 from properties.plan import make_plan
-from properties.run import investigate
 from properties.shard import run_shard
 from tests.planted import PLANTED, forward, gradients, interface, samples, windows
 
@@ -48,7 +47,8 @@ def test_smallest_case(layer: type[nn.Module], expected: tuple[object, ...], why
     plan = make_plan(layer, seed=7, cases=50, only=[DETECTED_BY[layer]])
     (prop,) = plan.properties
     found_first = run_shard(plan, "random0").tallies[prop.name].smallest_failure
-    smallest = investigate(plan, prop, Case.from_json(found_first), "random0").case
+    assert found_first is not None
+    smallest = investigate(plan, prop, found_first).case
 
     spec, given = smallest.spec, smallest.input
     found = (spec.data_dim, spec.in_features, spec.out_features, spec.patch_size, spec.step, spec.bias)
