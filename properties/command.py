@@ -5,31 +5,38 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
 from oracles.agreement import OracleError
+from properties import progress
 from properties.clauses import print_clauses
+from properties.dask import dask_executor
+from properties.executor import run_on_executor
 from properties.implementation import CannotRun
 from properties.journal import Journal
-from properties.options import OPTIONS, add_options, cores, duration, jobs, names, seeds
-from properties.parallel import run_on_workers
+from properties.merge import merge
+from properties.options import OPTIONS, add_options, cores, count, duration, names, part, seeds
+from properties.parallel import OnCase, run_on_workers
 from properties.picture import paint
-from properties.plan import Plan, plan_from_options
+from properties.plan import plan_from_options
+from properties.platform import available
 from properties.power import print_power
 from properties.record import RecordError, printable, read_record, record_files
 from properties.replay import Outcome, replay
 from properties.report import Report
+from properties.report_json import write_json
 from properties.scripts import standalone_script
-from properties.shard import AfterCase
 from properties.summary import headline, print_report
 
 PASSED, FAILED, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
 _WIDTH_OF_A_FILE = 120
+# Options that are not part of the plan, so that a run that is resumed may be given others.
+_OF_EVERY_RUN = ("regressions", "case-timeout", "json", "no-shrink")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,19 +49,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run_parser = commands.add_parser("run", help="verify a layer against the contract", description="Verify a layer.")
     add_options(run_parser.add_argument)
     run_parser.add_argument("--budget", type=duration, metavar="TIME", help="stop between cases after 90s, 10m, 2h")
+    run_parser.add_argument("--jobs", type=count, metavar="N", help="processes (default: one for each core)")
     run_parser.add_argument(
-        "--jobs",
-        type=jobs,
-        default=cores(),
-        metavar="N",
-        help="processes (default: one for each core)",
+        "--dask", metavar="ADDRESS", help="run on the workers of this Dask scheduler, such as tcp://host:8786"
     )
     run_parser.add_argument(
-        "--case-timeout",
-        type=duration,
-        default=600.0,
-        metavar="TIME",
-        help="when a case counts as hanging (default: 10m)",
+        "--shard", type=part, metavar="I/N", help="run only the I-th of N parts; merge puts the parts together"
     )
     run_parser.add_argument(
         "--run-dir", type=Path, metavar="DIR", help="new folder to keep the run in (default: a temporary one)"
@@ -64,6 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     run_parser.add_argument("--fail-fast", action="store_true", help="stop after the first case that fails")
     run_parser.set_defaults(carry_out=_run)
+    about = "the report on a run whose parts were run one by one"
+    merge_parser = commands.add_parser("merge", help=about, description=about)
+    merge_parser.add_argument(
+        "folders", type=Path, nargs="+", metavar="DIR", help="where a part was run (--shard, --run-dir)"
+    )
+    for option in ("regressions", "json"):
+        merge_parser.add_argument(f"--{option}", **OPTIONS[option])
+    merge_parser.set_defaults(carry_out=_merge)
     for name, carry_out, about in (
         ("replay", _replay, "run the cases of records again: FIXED, FAILED, INTERMITTENT or ERROR"),
         ("explain", _explain, "run the case of a record again and find out what kind of wrong it is"),
@@ -142,9 +150,24 @@ def _script(console: Console, given: argparse.Namespace) -> int:
 def _run(console: Console, given: argparse.Namespace) -> int:
     with _journal(given) as journal:
         plan = journal.plan()
+        if given.dask is None:
+            available(plan.device)
         console.print(headline(plan), soft_wrap=True, highlight=False)
-        report = _run_plan(console, plan, journal, given)
+        with progress.shown(console, journal.left(plan)) as on_case:
+            report = _run_plan(journal, given, on_case)
+    return _conclude(console, report, given)
+
+
+def _merge(console: Console, given: argparse.Namespace) -> int:
+    report = merge(given.folders, regressions=given.regressions)
+    console.print(headline(report.plan), soft_wrap=True, highlight=False)
+    return _conclude(console, report, given)
+
+
+def _conclude(console: Console, report: Report, given: argparse.Namespace) -> int:
     print_report(report, console)
+    if given.json:
+        write_json(report, given.json)
     if report.stopped == "interrupted":
         return INTERRUPTED
     return PASSED if report.passed else FAILED
@@ -154,36 +177,36 @@ def _run(console: Console, given: argparse.Namespace) -> int:
 def _journal(given: argparse.Namespace) -> Iterator[Journal]:
     """The folder of the run: one that is there, a new one, or a temporary one."""
     if given.resume:
+        planned = [name for name in OPTIONS if name not in _OF_EVERY_RUN and getattr(given, _member(name))]
+        planned += [name for name in ("shard", "run-dir") if getattr(given, _member(name))]
+        if planned:
+            names = ", ".join(f"--{name}" for name in planned)
+            raise CannotRun(f"--resume goes on with the plan in {given.resume}: leave out {names}")
         yield Journal(given.resume)
         return
-    plan = plan_from_options(lambda name: getattr(given, name.replace("-", "_")))
+    if given.shard and (given.seed is None or given.run_dir is None):
+        raise CannotRun("--shard needs --seed, the same for all parts, and --run-dir, which merge takes")
+    plan = plan_from_options(lambda name: getattr(given, _member(name)))
     with TemporaryDirectory(prefix="patchify-run-") as temporary:
         journal = Journal(given.run_dir or Path(temporary))
-        journal.start(plan)
+        journal.start(replace(plan, part=given.shard) if given.shard else plan)
         yield journal
 
 
-def _run_plan(console: Console, plan: Plan, journal: Journal, given: argparse.Namespace) -> Report:
-    def carry_out(after_case: AfterCase) -> Report:
-        return run_on_workers(
-            journal,
-            jobs=given.jobs,
-            budget=given.budget,
-            case_timeout=given.case_timeout,
-            fail_fast=given.fail_fast,
-            shrink=not given.no_shrink,
-            regressions=given.regressions,
-            after_case=after_case,
-        )
-
-    if not console.is_terminal:
-        return carry_out(_print_line)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        tasks = {shard: progress.add_task(shard, total=None) for shard in plan.shards}
-        return carry_out(lambda shard, done, of: progress.update(tasks[shard], completed=done, total=of))
+def _member(option: str) -> str:
+    return option.replace("-", "_")
 
 
-def _print_line(shard: str, done: int, of: int) -> None:
-    if done == of:
-        print(f"{shard}: {of} cases", flush=True)
+def _run_plan(journal: Journal, given: argparse.Namespace, on_case: OnCase) -> Report:
+    options = {
+        "budget": given.budget,
+        "case_timeout": given.case_timeout,
+        "fail_fast": given.fail_fast,
+        "shrink": not given.no_shrink,
+        "regressions": given.regressions,
+        "on_case": on_case,
+    }
+    if given.dask is None:
+        return run_on_workers(journal, jobs=given.jobs or cores(), **options)
+    with dask_executor(given.dask) as (executor, jobs):
+        return run_on_executor(journal, executor, jobs=given.jobs or jobs, **options)

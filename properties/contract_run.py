@@ -1,27 +1,34 @@
-"""A run under pytest: one test item for each property and shard, and one report for all of them.
+"""A run under pytest: one test item for each property and shard, or part of the run, and one report for all of them.
 
-Each item sends what it counted along with its test report, which xdist carries to the process that prints the summary.
+The first item of a shard has all of it run, by a process that the layer may end. What was found goes along with the
+item's test report, which xdist carries to the process that prints the summary.
 """
 
 import io
-from collections import defaultdict
 from collections.abc import Generator
 from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-import torch
 from rich.console import Console
 
-from oracles.agreement import OracleError, check_oracles
-from properties.case import Case
-from properties.failure import Failure, investigate
+from oracles.agreement import OracleError
+from properties.failure import failure_from
+from properties.implementation import CannotRun
+from properties.journal import Journal
 from properties.options import PREFIX
+from properties.parallel import examine_failures, run_shards
 from properties.plan import plan_from_options
+from properties.platform import available, check_machine
 from properties.property import Property
+from properties.record import Record
 from properties.report import Report, conclude
-from properties.result import Found, ShardResult
-from properties.shard import run_shard
+from properties.report_json import write_json
+from properties.result import Found, ShardResult, Tally
+from properties.shrink import complexity
 from properties.summary import headline, print_report
 
 _OUTCOME = pytest.StashKey[dict[str, Any]]()
@@ -32,115 +39,151 @@ class ContractRun:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.plan = plan_from_options(lambda name: config.getoption(f"--{PREFIX}{name}"))
-        self.selected: dict[str, list[Property]] = defaultdict(list)
-        self.done: dict[str, ShardResult] = {}
-        self.explained: dict[str, Failure] = {}
+        self.plan = plan_from_options(self._option)
+        available(self.plan.device)
+        self.temporary = TemporaryDirectory(prefix="patchify-run-")
+        self.done: dict[str, list[ShardResult]] = {}
+        self.examined: dict[str, Record] = {}
         # In the process that prints the summary: what all items reported, whichever process ran them.
         self.reported: dict[str, ShardResult] = {}
-        self.messages: dict[str, str] = {}
+        self.records: dict[str, Record] = {}
+
+    def _option(self, name: str) -> Any:
+        return self.config.getoption(f"--{PREFIX}{name}")
+
+    @cached_property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """The shards that are run together, by the name that stands in the ids of their items."""
+        parts: int | None = self._option("shards")
+        if parts is None:
+            return {shard: (shard,) for shard in self.plan.shards}
+        return {f"{number}of{parts}": replace(self.plan, part=(number, parts)).shards for number in range(1, parts + 1)}
 
     def pytest_report_header(self) -> str:
         """Say what is verified, and the seed that repeats it."""
-        return f"patchify: {headline(self.plan)}"
+        other = self.config.getoption("--hypothesis-seed", None)
+        note = "" if other is None else f"; --hypothesis-seed {other} changes none of its cases"
+        return f"patchify: {headline(self.plan)}{note}"
 
     def pytest_sessionstart(self) -> None:
         """Stop at once where an oracle is wrong on this machine."""
         try:
-            check_oracles(torch.device(self.plan.device))
+            check_machine(self.plan.device)
         except OracleError as error:
             pytest.exit(f"could not run: {error}", returncode=2)
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Make one item of every property on every shard."""
-        if "contract_check" in metafunc.fixturenames:
-            checks = [(self, prop, shard) for shard in self.plan.shards for prop in self.plan.properties_of(shard)]
-            metafunc.parametrize(
-                "contract_check",
-                [
-                    pytest.param(check, id=f"{check[1].name}-{check[2]}", marks=pytest.mark.xdist_group(check[2]))
-                    for check in checks
-                ],
-            )
+        """Make one item of every property on every group of shards."""
+        if "contract_check" not in metafunc.fixturenames:
+            return
+        checks = []
+        for group, shards in self.groups.items():
+            judged = {prop.name for shard in shards for prop in self.plan.properties_of(shard)}
+            checks += [
+                pytest.param((self, prop, group), id=f"{prop.name}-{group}", marks=pytest.mark.xdist_group(group))
+                for prop in self.plan.properties
+                if prop.name in judged
+            ]
+        metafunc.parametrize("contract_check", checks)
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Note which properties were selected, so that no others are run."""
+        """Run no properties but those that were selected."""
+        selected = set()
         for item in session.items:
             if isinstance(item, pytest.Function) and "contract_check" in getattr(item, "fixturenames", ()):
                 check: Any = item.callspec.params["contract_check"]
-                self.selected[check[2]].append(check[1])
+                selected.add(check[1].name)
+        self.plan = replace(self.plan, properties=tuple(prop for prop in self.plan.properties if prop.name in selected))
 
-    def check(self, item: pytest.Item, prop: Property, shard: str) -> None:
-        """Run one property on one shard, and fail with its smallest case where it does not hold."""
-        if shard not in self.done:
-            self.done[shard] = run_shard(replace(self.plan, properties=tuple(self.selected[shard])), shard)
-        result = self.done[shard]
-        tally = result.tallies[prop.name]
-        outcome = item.stash[_OUTCOME] = replace(result, tallies={prop.name: tally}).to_json()
+    @cached_property
+    def journal(self) -> Journal:
+        """The folder of the shards that this process has run."""
+        journal = Journal(Path(self.temporary.name))
+        journal.start(self.plan)
+        return journal
+
+    def check(self, item: pytest.Item, prop: Property, group: str) -> None:
+        """Have a group of shards run, if that is not done, and fail where one property does not hold on it."""
+        outcome = item.stash[_OUTCOME] = {}
+        if group not in self.done:
+            self.done[group] = self._run(self.groups[group])
+            outcome["results"] = [result.to_json() for result in self.done[group]]
+        tally = Tally()
+        for result in self.done[group]:
+            tally = tally.merged(result.tallies.get(prop.name, Tally()))
+        # In the JUnit report, too.
+        item.user_properties += [
+            ("run_seed", self.plan.seed),
+            ("checks", tally.checks),
+            ("inapplicable", sum(tally.inapplicable.values())),
+        ]
         if tally.smallest_failure is None:
             return
-        first = prop.name not in self.explained
-        message = self._investigate(prop, tally.smallest_failure).message
-        outcome["message"] = message
+        first = prop.name not in self.examined
+        record = self._examine(prop, tally.smallest_failure)
+        outcome["record"] = record.to_json()
         if prop.name in self.plan.expected_failures:
             pytest.xfail(self.plan.expected_failures[prop.name])
+        message = failure_from(self.plan, record).message
         again = (
             f"{message.splitlines()[0]}\n  on this shard too; another failure of this property shows the smallest case"
         )
         pytest.fail(message if first else again, pytrace=False)
 
-    def _investigate(self, prop: Property, found: Found) -> Failure:
+    def _run(self, shards: tuple[str, ...]) -> list[ShardResult]:
+        try:
+            run_shards(self.journal, shards, jobs=1, case_timeout=self._option("case-timeout"))
+        except CannotRun as error:
+            pytest.fail(f"could not run: {error}", pytrace=False)
+        return self.journal.results(self.plan, shards)
+
+    def _examine(self, prop: Property, found: Found) -> Record:
         """Shards on which the same property fails share the smallest case of the first."""
-        if prop.name not in self.explained:
-            self.explained[prop.name] = investigate(
-                self.plan,
-                prop,
-                found,
-                shrink=not self.config.getoption(f"--{PREFIX}no-shrink"),
-                regressions=self.config.getoption(f"--{PREFIX}regressions"),
-            )
-        return self.explained[prop.name]
+        if prop.name not in self.examined:
+            shrink = not self._option("no-shrink")
+            self.examined |= examine_failures(self.journal, self.plan, {prop.name: found}, jobs=1, shrink=shrink)
+        return self.examined[prop.name]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Send what an item counted along with its report."""
+        """Send what an item found along with its report."""
         report = yield
         if report.when == "call" and _OUTCOME in item.stash:
             report.contract_outcome = item.stash[_OUTCOME]  # type: ignore[attr-defined]
         return report
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Gather what an item counted."""
-        outcome = dict(getattr(report, "contract_outcome", {}))
-        if outcome:
-            message = outcome.pop("message", None)
-            result = ShardResult.from_json(outcome)
-            self.reported.setdefault(result.shard, result).tallies.update(result.tallies)
-            for name in result.tallies if message else ():
-                self.messages.setdefault(name, message)
+        """Gather what an item found."""
+        outcome = getattr(report, "contract_outcome", {})
+        for result in outcome.get("results", ()):
+            self.reported[result["shard"]] = ShardResult.from_json(result)
+        if "record" in outcome:
+            record = Record.from_json(outcome["record"])
+            # The workers of xdist have each found a smallest case of their own.
+            known = self.records.setdefault(record.prop.name, record)
+            self.records[record.prop.name] = min(known, record, key=lambda one: complexity(one.case))
 
+    @cached_property
     def report(self) -> Report:
         """The report on everything that was reported to this process."""
-        names = {name for result in self.reported.values() for name in result.tallies}
-        plan = replace(self.plan, properties=tuple(prop for prop in self.plan.properties if prop.name in names))
-        results = tuple(self.reported[shard] for shard in self.plan.shards if shard in self.reported)
-        failures = [
-            Failure(name, Case.from_json(tally.smallest_failure.case), self.messages[name])
-            for name, tally in Report(plan, results).tallies.items()
-            if tally.smallest_failure is not None
-        ]
-        return conclude(plan, results, failures)
+        results = [self.reported[shard] for shard in self.plan.shards if shard in self.reported]
+        return conclude(self.plan, results, lambda found: self.records, regressions=self._option("regressions"))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail the session where the items passed one by one, but the run did not: a property ran no check, say."""
-        if self.reported and session.exitstatus == pytest.ExitCode.OK and not self.report().passed:
+        self.temporary.cleanup()
+        if hasattr(self.config, "workerinput") or not self.reported:
+            return
+        if session.exitstatus == pytest.ExitCode.OK and not self.report.passed:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if self._option("json"):
+            write_json(self.report, self._option("json"))
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the verdict table."""
         if self.reported:
             text = io.StringIO()
-            print_report(self.report(), Console(file=text, width=120), messages=False)
+            print_report(self.report, Console(file=text, width=120), messages=False)
             terminalreporter.section("patchify contract")
             terminalreporter.write(text.getvalue())

@@ -29,10 +29,8 @@ class Failure:
     record: Path | None = None
 
 
-def investigate(
-    plan: Plan, prop: Property, found: Found, *, shrink: bool = True, regressions: Path | None = None
-) -> Failure:
-    """Make a failing case small, run it again, find the cause, record it where a folder is given, put it into words.
+def examine(plan: Plan, prop: Property, found: Found, *, shrink: bool = True) -> Record:
+    """Make a failing case small, run it again, and find the cause.
 
     What ended a process is not run again.
     """
@@ -40,7 +38,7 @@ def investigate(
     def judge(candidate: Case) -> Verdict:
         return prop.judge_case(candidate, plan.implementation, plan.device)
 
-    case, folder = Case.from_json(found.case), None if prop.name in plan.expected_failures else regressions
+    case = Case.from_json(found.case)
     if shrink and not found.died:
         case = shrink_case(case, lambda candidate: isinstance(judge(candidate), Failed))
     verdict = Failed(found.died) if found.died else judge(case)
@@ -51,10 +49,20 @@ def investigate(
         cause = f"{plan.name} ends the process that it runs in"
     else:
         cause = explain(prop, case, verdict, plan.implementation, plan.device)
-    record = Record(prop, plan.name, plan.device, case, verdict, cause, plan.seed, found.shard)
+    return Record(prop, plan.name, plan.device, case, verdict, cause, plan.seed, found.shard)
+
+
+def failure_from(plan: Plan, record: Record, regressions: Path | None = None) -> Failure:
+    """Put what was found out into words, and write it to the folder of records, where one is given.
+
+    What is expected to fail leaves no record.
+    """
+    prop = record.prop
+    folder = None if prop.name in plan.expected_failures else regressions
     path = None if folder is None else write_record(folder, record)
     again = run_command(plan, prop) if path is None or plan.unnamed else replay_command(path)
-    return Failure(prop.name, case, failure_message(prop, case, verdict, cause, again, path), path)
+    message = failure_message(prop, record.case, record.verdict, record.cause, again, path)
+    return Failure(prop.name, record.case, message, path)
 
 
 def run_command(plan: Plan, prop: Property) -> str:

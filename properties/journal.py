@@ -2,11 +2,13 @@
 
 ``plan.json`` is the plan. Of every shard that has begun there is ``<shard>.cases``, a line for each case that is done,
 and, where checks ended the process, ``<shard>.deaths``, a line for each; once it is done, ``<shard>.json`` takes their
-place. ``worker<number>`` names the check that a worker has begun. Whatever is killed, and when, what is written stays.
+place. ``worker<number>`` names the check that a worker has begun. ``end.json`` is there once the run has ended, and
+says why early, if it did. Whatever is killed, and when, what is written stays.
 """
 
 import json
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ from typing import Any
 from properties.case import Case
 from properties.implementation import CannotRun
 from properties.plan import Plan
-from properties.result import CaseResult, ShardResult
+from properties.record import Record
+from properties.result import CaseResult, ShardResult, gather
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,14 @@ class Journal:
         """Write the plan.
 
         Raises:
-            CannotRun: where the folder holds another run.
+            CannotRun: where the folder holds another run, or no other process could import the implementation.
         """
+        if plan.unnamed:
+            raise CannotRun(f"{plan.name} cannot be imported by another process: define it in a module")
         self.folder.mkdir(parents=True, exist_ok=True)
         if any(self.folder.iterdir()):
             raise CannotRun(f"{self.folder} is not empty: resume the run in it, or name another folder")
-        _write_whole(self.folder / "plan.json", plan.to_json())
+        _write_whole(self.folder / "plan.json", _json(plan.to_json()))
 
     def plan(self) -> Plan:
         """The plan of the run.
@@ -55,14 +60,41 @@ class Journal:
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CannotRun(f"{path} holds no plan of a run that can go on: {type(error).__name__}: {error}") from error
 
+    def left(self, plan: Plan) -> list[str]:
+        """The shards of a plan that are not done."""
+        return [shard for shard in plan.shards if not (self.folder / f"{shard}.json").exists()]
+
+    def end(self, stopped: str | None, records: Mapping[str, Record]) -> None:
+        """Note that the run has ended, why early, if it did, and what was found out about its failures."""
+        told = {name: record.to_json() for name, record in records.items()}
+        _write_whole(self.folder / "end.json", _json({"stopped": stopped, "records": told}))
+
+    def ended(self) -> tuple[str | None, dict[str, Record]] | None:
+        """Why the run ended early, if it did, and what was found out about its failures; None where it goes on."""
+        path = self.folder / "end.json"
+        if not path.exists():
+            return None
+        told = json.loads(path.read_text())
+        return told["stopped"], {name: Record.from_json(record) for name, record in told["records"].items()}
+
+    def pack(self, shards: Iterable[str]) -> dict[str, str]:
+        """The plan, and all that is known of some shards, as texts by the names of their files."""
+        names = ["plan.json", *(f"{shard}.{ending}" for shard in shards for ending in ("cases", "deaths", "json"))]
+        return {name: path.read_text() for name in names if (path := self.folder / name).exists()}
+
+    def unpack(self, files: Mapping[str, str]) -> None:
+        """Take over what another journal of the same plan packed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            _write_whole(self.folder / name, content)
+        for name in files:
+            if name.endswith(".json"):
+                self._forget_cases(name.removesuffix(".json"))
+
     def done(self, shard: str, cases: dict[str, Case]) -> list[CaseResult]:
         """The cases of a shard that are done, in the order in which they were done."""
         lines = _lines(self.folder / f"{shard}.cases")
         return [CaseResult.from_json(line, cases) for line in lines]
-
-    def begun(self, shard: str) -> bool:
-        """Whether any case of a shard is done that is not done itself."""
-        return (self.folder / f"{shard}.cases").exists()
 
     def add(self, shard: str, result: CaseResult) -> None:
         """Note that a case is done."""
@@ -78,23 +110,36 @@ class Journal:
 
     def finish(self, result: ShardResult) -> None:
         """Note that a shard is done."""
-        _write_whole(self.folder / f"{result.shard}.json", result.to_json())
-        for ending in ("cases", "deaths"):
-            (self.folder / f"{result.shard}.{ending}").unlink(missing_ok=True)
+        _write_whole(self.folder / f"{result.shard}.json", _json(result.to_json()))
+        self._forget_cases(result.shard)
 
-    def finished(self, shard: str) -> ShardResult | None:
-        """What came of a shard that is done, None where it is not."""
-        path = self.folder / f"{shard}.json"
-        return ShardResult.from_json(json.loads(path.read_text())) if path.exists() else None
+    def _forget_cases(self, shard: str) -> None:
+        for ending in ("cases", "deaths"):
+            (self.folder / f"{shard}.{ending}").unlink(missing_ok=True)
+
+    def results(self, plan: Plan, shards: Iterable[str] | None = None) -> list[ShardResult]:
+        """What came of shards of a plan, of all unless they are named, those included of which only a part is done."""
+        found = []
+        for shard in plan.shards if shards is None else shards:
+            path = self.folder / f"{shard}.json"
+            if path.exists():
+                found.append(ShardResult.from_json(json.loads(path.read_text())))
+            elif (self.folder / f"{shard}.cases").exists():
+                found.append(gather(shard, self.done(shard, plan.cases_of(shard))))
+        return found
 
 
 def _append(path: Path, data: Any) -> None:
     """One line, in one write: a process that is killed leaves it whole or, at worst, torn at the end of the file."""
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try:
-        os.write(descriptor, json.dumps(data).encode() + b"\n")
+        os.write(descriptor, _json(data).encode())
     finally:
         os.close(descriptor)
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data) + "\n"
 
 
 def _lines(path: Path) -> list[Any]:
@@ -106,7 +151,7 @@ def _lines(path: Path) -> list[Any]:
     return [json.loads(line) for line in whole.splitlines()]
 
 
-def _write_whole(path: Path, data: Any) -> None:
+def _write_whole(path: Path, content: str) -> None:
     temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    temporary.write_text(json.dumps(data) + "\n")
+    temporary.write_text(content)
     temporary.replace(path)

@@ -6,6 +6,7 @@ This imports nothing of the harness, since the plugin is loaded in every run of 
 import argparse
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +29,35 @@ def duration(text: str) -> float:
     return seconds
 
 
+@dataclass(frozen=True)
+class Profile:
+    """How much a run does: random cases, and whether pairs (2) or triples (3) of cells are all reached."""
+
+    cases: int
+    strength: int
+
+
+PROFILES = {"quick": Profile(300, 2), "ci": Profile(3_000, 3), "nightly": Profile(50_000, 3)}
+DEFAULT_PROFILE = "quick"
+
+
+def part(text: str) -> tuple[int, int]:
+    """Which part of how many, from ``3/8``."""
+    number, slash, parts = text.partition("/")
+    if not (slash and number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
+        raise argparse.ArgumentTypeError(f"expected a part of a run such as 3/8, from 1/8 to 8/8, got {text!r}")
+    return int(number), int(parts)
+
+
 def cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def jobs(text: str) -> int:
-    """A number of processes."""
+def count(text: str) -> int:
+    """A number of processes, or of shards."""
     if not text.isdecimal() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"expected a number of processes, at least 1, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a number, at least 1, got {text!r}")
     return int(text)
 
 
@@ -69,7 +90,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "MODULE:NAME",
         "help": f"what to verify (default: {DEFAULT_IMPLEMENTATION}; for a record, what it names)",
     },
-    "cases": {"type": int, "metavar": "N", "default": 300, "help": "random cases to draw (default: 300)"},
+    "profile": {
+        "choices": tuple(PROFILES),
+        "help": "how much to do: "
+        + ", ".join(f"{name} ({profile.cases} random cases)" for name, profile in PROFILES.items())
+        + f" (default: {DEFAULT_PROFILE})",
+    },
+    "cases": {"type": int, "metavar": "N", "help": "random cases to draw (default: those of the profile)"},
     "seed": {"type": int, "metavar": "N", "help": "the run seed, which repeats a run (default: a fresh one, printed)"},
     "device": {
         "metavar": "DEVICE",
@@ -78,7 +105,6 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "dtypes": {"type": names, "metavar": "NAMES", "help": "some of float64,float32,bfloat16,float16 (default: all)"},
     "level": {
         "choices": ("contract", "robust"),
-        "default": "contract",
         "help": "contract: what every layer must satisfy (default); robust: also what a careful one does",
     },
     "only": {"type": names, "metavar": "NAMES", "help": "properties or clauses to check, such as values_exact,C8"},
@@ -100,6 +126,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "DIR",
         "help": "folder of records: replayed first, and one is written for every failure",
     },
+    "case-timeout": {
+        "type": duration,
+        "metavar": "TIME",
+        "default": 600.0,
+        "help": "when a case counts as hanging (default: 10m)",
+    },
+    "json": {"type": Path, "metavar": "FILE", "help": "write the report as JSON, too"},
     "no-shrink": {"action": "store_true", "default": False, "help": "do not look for the smallest case of a failure"},
 }
 

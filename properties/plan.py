@@ -13,10 +13,9 @@ from properties.families import PROPERTIES
 from properties.generation import draw_cases
 from properties.implementation import CannotRun, Implementation, resolve
 from properties.landmarks import landmarks
-from properties.options import DEFAULT_DEVICE, DEFAULT_IMPLEMENTATION
-from properties.platform import available
+from properties.options import DEFAULT_DEVICE, DEFAULT_IMPLEMENTATION, DEFAULT_PROFILE, PROFILES
 from properties.property import LEVELS, Property
-from properties.record import Record, read_folder
+from properties.record import Record, read_folder, versions
 
 # Cases that one shard draws. A constant, so that a run draws the same cases however many workers share it.
 CASES_IN_A_SHARD = 50
@@ -27,7 +26,10 @@ CASES_FOR_A_COMPILATION = 50
 
 @dataclass(frozen=True)
 class Plan:
-    """A run: on what, with which properties, and how many cases from which seed."""
+    """A run: on what, with which properties, and how many cases from which seed.
+
+    ``part`` is which of how many parts of the run this is, each with its share of the shards.
+    """
 
     implementation: Implementation
     name: str
@@ -41,6 +43,7 @@ class Plan:
     expected_failures: Mapping[str, str]
     scope_margin: int = 0
     regressions: Mapping[str, Record] = field(default_factory=dict)
+    part: tuple[int, int] = (1, 1)
 
     @property
     def unnamed(self) -> bool:
@@ -59,7 +62,13 @@ class Plan:
 
     @property
     def shards(self) -> tuple[str, ...]:
-        """The names of the shards, in the order in which one worker runs them."""
+        """The names of the shards of this part, in the order in which one worker runs them."""
+        number, parts = self.part
+        return self.all_shards[number - 1 :: parts]
+
+    @property
+    def all_shards(self) -> tuple[str, ...]:
+        """The names of the shards of the whole run."""
         kinds = {
             "regressions": ("regressions",),
             "landmarks": ("landmarks",),
@@ -83,6 +92,8 @@ class Plan:
             "expected_failures": dict(self.expected_failures),
             "scope_margin": self.scope_margin,
             "regressions": {file: record.to_json() for file, record in self.regressions.items()},
+            "part": list(self.part),
+            "versions": versions(),
         }
 
     @classmethod
@@ -90,15 +101,20 @@ class Plan:
         """The plan that plain data describe.
 
         Raises:
-            CannotRun: where the implementation cannot be imported here, or the device is absent.
+            CannotRun: where the implementation cannot be imported here, or the same seed may give other cases.
         """
+        if data["versions"] != versions():
+            planned, here = (
+                ", ".join(f"{name} {v}" for name, v in of.items()) for of in (data["versions"], versions())
+            )
+            raise CannotRun(f"the run was begun with {planned}; here is {here}: use the same versions for all of a run")
         implementation, name = resolve(data["implementation"])
         return cls(
             implementation,
             name,
             data["cases"],
             data["seed"],
-            available(data["device"]),
+            data["device"],
             tuple(data["dtypes"]),
             tuple(data["levels"]),
             tuple(prop for prop in PROPERTIES if prop.name in data["properties"]),
@@ -106,6 +122,7 @@ class Plan:
             data["expected_failures"],
             data["scope_margin"],
             {file: Record.from_json(record) for file, record in data["regressions"].items()},
+            (data["part"][0], data["part"][1]),
         )
 
     def properties_of(self, shard: str) -> tuple[Property, ...]:
@@ -123,6 +140,10 @@ class Plan:
     def properties_on(self, shard: str, case: str) -> tuple[Property, ...]:
         """The properties that are judged on one case of a shard: of a record, only the one that failed."""
         return (self.replayed[case].prop,) if shard == "regressions" else self.properties_of(shard)
+
+    def draws(self, shard: str) -> bool:
+        """Whether the cases of a shard are a random sample."""
+        return shard.startswith("random") or (shard.startswith("compiled") and "steered" not in shard)
 
     def cases_of(self, shard: str) -> dict[str, Case]:
         """The cases of a shard, by name; a function of seed, dtypes, number of cases and committed records alone."""
@@ -199,7 +220,7 @@ def make_plan(
         name,
         cases,
         secrets.randbits(32) if seed is None else seed,
-        available(device),
+        device,
         tuple(dtypes or DTYPES),
         tuple(levels),
         chosen,
@@ -219,14 +240,14 @@ def plan_from_options(option: Callable[[str], Any]) -> Plan:
     Raises:
         CannotRun: where they do not fit.
     """
-    level: str = option("level")
+    profile = PROFILES[option("profile") or DEFAULT_PROFILE]
     return make_plan(
         option("implementation") or DEFAULT_IMPLEMENTATION,
-        cases=option("cases"),
+        cases=profile.cases if option("cases") is None else option("cases"),
         seed=option("seed"),
         device=option("device") or DEFAULT_DEVICE,
         dtypes=option("dtypes"),
-        levels=("contract",) if level == "contract" else ("contract", "robust"),
+        levels=("contract", "robust") if option("level") == "robust" else ("contract",),
         only=option("only"),
         expected_failures=dict(option("expected-failure")),
         scope_margin=option("scope-margin"),

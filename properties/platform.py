@@ -6,6 +6,7 @@ from math import prod
 import torch
 from torch.nn import functional
 
+from oracles.agreement import check_oracles
 from properties.case import Case
 from properties.implementation import CannotRun
 from properties.layout import CHANNELS_LAST
@@ -28,6 +29,16 @@ def available(device: str) -> str:
     except Exception as error:
         raise CannotRun(f"device {device!r} is not available: {str(error).splitlines()[0]}") from error
     return device
+
+
+def check_machine(device: str) -> None:
+    """Stop before anything is judged where that would be worth nothing.
+
+    Raises:
+        CannotRun: where the device is absent.
+        OracleError: where the oracles are wrong on it.
+    """
+    check_oracles(torch.device(available(device)))
 
 
 @cache

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from properties.options import PREFIX, add_options
+from properties.options import PREFIX, PROFILES, add_options, count
 
 # As properties/record.py names its files; that module is not imported before there is one.
 _RECORD_NAME = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}\.json")
@@ -20,7 +20,11 @@ _PACKAGE = Path(__file__).resolve().parent
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options of the command, prefixed."""
-    add_options(parser.getgroup("patchify", "verifying implementations of Patchify").addoption, PREFIX)
+    group = parser.getgroup("patchify", "verifying implementations of Patchify")
+    add_options(group.addoption, PREFIX)
+    group.addoption(
+        f"--{PREFIX}shards", type=count, metavar="N", help="make N items of each property, for the workers of xdist"
+    )
 
 
 @pytest.hookimpl(wrapper=True)
@@ -31,21 +35,52 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object
     return (yield)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Settle what is to be run before anything is collected."""
+    _register_profiles(config)
     if not _collects_contract(config):
         return
     from properties.contract_run import ContractRun
     from properties.implementation import CannotRun
 
+    config.option.patchify_profile = _profile(config)
     # xdist hands its workers the command line, where no seed may stand; the settled one goes with it.
     config.option.patchify_seed = getattr(config, "workerinput", {}).get("patchify_seed", config.option.patchify_seed)
+    if not hasattr(config, "workerinput"):
+        _refuse_second_seed(config)
     if config.option.patchify_seed is None:
         config.option.patchify_seed = secrets.randbits(32)
     try:
         config.pluginmanager.register(ContractRun(config), "patchify-contract-run")
     except CannotRun as error:
         raise pytest.UsageError(str(error)) from error
+
+
+def _register_profiles(config: pytest.Config) -> None:
+    """Make our profiles known to Hypothesis, where one of them is asked for by its option."""
+    name = config.getoption("--hypothesis-profile", None)
+    if name in PROFILES:
+        from hypothesis import settings
+
+        # Not from the current profile, which under CI draws the same cases every time.
+        settings.register_profile(name, settings.get_profile("default"), deadline=None, database=None)
+
+
+def _profile(config: pytest.Config) -> str | None:
+    """The profile that is asked for, by our option or by Hypothesis's."""
+    ours, theirs = config.option.patchify_profile, config.getoption("--hypothesis-profile", None)
+    if ours and theirs in PROFILES and ours != theirs:
+        raise pytest.UsageError(f"--{PREFIX}profile is {ours}, but --hypothesis-profile is {theirs}")
+    return ours or (theirs if theirs in PROFILES else None)
+
+
+def _refuse_second_seed(config: pytest.Config) -> None:
+    if config.getoption("--hypothesis-seed", None) is not None and config.option.patchify_seed is not None:
+        raise pytest.UsageError(
+            f"--hypothesis-seed beside --{PREFIX}seed: it would give all shards the same cases, so what is drawn here "
+            f"follows from --{PREFIX}seed alone; leave --hypothesis-seed out"
+        )
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -36,10 +36,11 @@ class RecordError(ValueError):
     """A file is no record that this version can read; the message is one line."""
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """What the cases of a seed, and verdicts on them, depend on besides this package."""
     return {
         "python": platform.python_version(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
         "hypothesis": version("hypothesis"),
     }
 
@@ -59,7 +60,7 @@ class Record:
     cause: str
     run_seed: int
     shard: str
-    versions: dict[str, str] = field(default_factory=_versions)
+    versions: dict[str, str] = field(default_factory=versions)
 
     @property
     def filename(self) -> str:

@@ -6,20 +6,20 @@ from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
-import torch
-
-from oracles.agreement import OracleError, check_oracles
+from oracles.agreement import OracleError
 from properties.apart import ended_process, judge_apart
 from properties.explanation import explain
 from properties.implementation import CannotRun, resolve
 from properties.message import failure_message
-from properties.platform import available
+from properties.platform import check_machine
 from properties.record import Record, RecordError, printable, read_record
 from properties.verdict import Failed, Inapplicable, Passed
 
 TRIES = 3
 # Seconds after which a case that hung, or ended a process, counts as hanging.
 _TIMEOUT = 60.0
+# Once for all records of a folder.
+_check_machine = cache(check_machine)
 
 
 class Outcome(StrEnum):
@@ -75,7 +75,7 @@ def replay(path: Path, *, implementation: str | None = None, device: str | None 
 
 def _outcome(path: Path, record: Record, name: str, device: str, anew: bool) -> tuple[Outcome, str]:
     implementation, _ = resolve(name)
-    _check_oracles(available(device))
+    _check_machine(device)
     if ended_process(record.verdict):
         arguments = (record.prop.name, record.case, name, device, _TIMEOUT)
         verdicts = [judge_apart(*arguments) for _ in range(TRIES)]
@@ -113,8 +113,3 @@ def replay_command(path: Path, *, implementation: str | None = None, device: str
     words += ["--implementation", implementation] if implementation else []
     words += ["--device", device] if device else []
     return shlex.join(words)
-
-
-@cache
-def _check_oracles(device: str) -> None:
-    check_oracles(torch.device(device))

@@ -1,12 +1,14 @@
 """All verdicts of a run, counted."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from properties.coverage import CELLS
-from properties.failure import Failure
+from properties.failure import Failure, failure_from
 from properties.plan import Plan
-from properties.result import ShardResult, Tally
+from properties.record import Record
+from properties.result import Found, ShardResult, Tally
 
 
 class VerificationFailed(AssertionError):  # noqa: N818 - it reads as what happened
@@ -25,11 +27,7 @@ class Report:
     tallies: dict[str, Tally] = field(init=False)
 
     def __post_init__(self) -> None:
-        tallies = {prop.name: Tally() for prop in self.plan.properties}
-        for result in self.results:
-            for name, tally in result.tallies.items():
-                tallies[name] = tallies[name].merged(tally)
-        object.__setattr__(self, "tallies", tallies)
+        object.__setattr__(self, "tallies", _tallied(self.plan, self.results))
 
     @property
     def seed(self) -> int:
@@ -52,6 +50,20 @@ class Report:
         return {name: tally.checks for name, tally in self.tallies.items()}
 
     @property
+    def rates_below(self) -> dict[str, float]:
+        """Property to the upper limit, with 95 % confidence, of the rate at which it fails on drawn cases.
+
+        Where none of n cases failed, that is 3/n, the rule of three (Hanley and Lippman-Hand, JAMA 249, 1983). Cases
+        that were chosen, not drawn, are no random sample and do not count; nor do those it says nothing about.
+        """
+        drawn = _tallied(self.plan, (result for result in self.results if self.plan.draws(result.shard)))
+        return {
+            name: min(1.0, 3 / tally.passed)
+            for name, tally in drawn.items()
+            if tally.passed and not self.tallies[name].failed
+        }
+
+    @property
     def coverage(self) -> dict[str, dict[str, int]]:
         """For every axis of the parameter space, the number of cases in each of its cells, zeros included."""
         return {
@@ -64,7 +76,8 @@ class Report:
         """Why the run did not pass, a line for each reason."""
         lines = [failure.message.splitlines()[0] for failure in self.failures]
         for name, tally in self.tallies.items():
-            if tally.checks == 0 and self.stopped != "fail_fast":
+            # A run that was stopped says how far it got; one that checked nothing at all has shown nothing.
+            if tally.checks == 0 and (self.stopped is None or not any(self.checks.values())):
                 reasons = "; ".join(f"{reason} ({n})" for reason, n in tally.inapplicable.items()) or "no case was run"
                 lines.append(f"{name} ran no check: {reasons}")
             elif name in self.plan.expected_failures and tally.failed == 0 and self.stopped is None:
@@ -116,10 +129,37 @@ class Report:
         )
 
 
+def _tallied(plan: Plan, results: Iterable[ShardResult]) -> dict[str, Tally]:
+    tallies = {prop.name: Tally() for prop in plan.properties}
+    for result in results:
+        for name, tally in result.tallies.items():
+            tallies[name] = tallies[name].merged(tally)
+    return tallies
+
+
 def conclude(
-    plan: Plan, results: Iterable[ShardResult], failures: Sequence[Failure], stopped: str | None = None
+    plan: Plan,
+    results: Iterable[ShardResult],
+    examine: Callable[[Mapping[str, Found]], Mapping[str, Record]],
+    *,
+    stopped: str | None = None,
+    regressions: Path | None = None,
 ) -> Report:
-    """The report on a run whose failures have been investigated."""
-    expected = tuple(failure for failure in failures if failure.property in plan.expected_failures)
-    others = tuple(failure for failure in failures if failure not in expected)
-    return Report(plan, tuple(results), others, expected, stopped)
+    """The report on what the shards of a run found.
+
+    Args:
+        plan: the run.
+        results: of its shards.
+        examine: finds out more about failures, the smallest that was found of each property.
+        stopped: why the run ended early, if it did.
+        regressions: folder to write records to.
+    """
+    report = Report(plan, tuple(results), stopped=stopped)
+    found = {name: tally.smallest_failure for name, tally in report.tallies.items() if tally.smallest_failure}
+    records = examine(found)
+    failures = [failure_from(plan, records[name], regressions) for name in found]
+    return replace(
+        report,
+        failures=tuple(failure for failure in failures if failure.property not in plan.expected_failures),
+        expected_failures=tuple(failure for failure in failures if failure.property in plan.expected_failures),
+    )

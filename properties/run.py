@@ -4,14 +4,13 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
-
-from oracles.agreement import check_oracles
-from properties.failure import investigate
+from properties.failure import examine
 from properties.implementation import CannotRun, Implementation
 from properties.plan import Plan, make_plan
+from properties.platform import check_machine
+from properties.record import Record
 from properties.report import Report, conclude
-from properties.result import ShardResult
+from properties.result import Found, ShardResult
 from properties.shard import AfterCase, run_shard
 
 
@@ -86,7 +85,7 @@ def run(
     """Carry out a plan; ``verify`` says what the arguments mean. ``after_case`` is called after every case."""
     if budget is not None and not (isinstance(budget, int | float) and budget > 0):
         raise CannotRun(f"budget must be a positive number of seconds, got {budget!r}")
-    check_oracles(torch.device(plan.device))
+    check_machine(plan.device)
     until = None if budget is None else time.monotonic() + budget
     results: list[ShardResult] = []
     stopped = None
@@ -105,9 +104,9 @@ def run(
         if out_of_time and (shard != plan.shards[-1] or result.cases < len(plan.cases_of(shard))):
             stopped = "budget"
             break
-    failures = []
-    for name, tally in Report(plan, tuple(results)).tallies.items():
-        if tally.smallest_failure is not None:
-            prop = next(prop for prop in plan.properties if prop.name == name)
-            failures.append(investigate(plan, prop, tally.smallest_failure, shrink=shrink, regressions=regressions))
-    return conclude(plan, results, failures, stopped)
+
+    def examine_here(found: Mapping[str, Found]) -> dict[str, Record]:
+        props = {prop.name: prop for prop in plan.properties}
+        return {name: examine(plan, props[name], one, shrink=shrink) for name, one in found.items()}
+
+    return conclude(plan, results, examine_here, stopped=stopped, regressions=regressions)

@@ -9,6 +9,7 @@ from rich.text import Text
 from properties.compilation import best_backend
 from properties.picture import paint
 from properties.plan import Plan
+from properties.replay import replay_command
 from properties.report import Report
 from properties.small_scope import bounds
 
@@ -42,6 +43,9 @@ def print_report(report: Report, console: Console, *, messages: bool = True) -> 
             console.print(f"expected, since {report.plan.expected_failures[failure.property]}:", markup=False)
         # A message is for copying from: no wrapping, no markup.
         console.print(paint(failure.message), soft_wrap=True)
+    for failure in () if messages else report.failures:
+        if failure.record is not None:
+            console.print(Text(f"{failure.property}: {replay_command(failure.record)}"), soft_wrap=True)
     firsts = {failure.message.splitlines()[0] for failure in report.failures}
     for line in report.problems:
         if line not in firsts:
@@ -53,9 +57,10 @@ def _table(report: Report) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("property", "clause", "level"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("checks", "inapplicable", "worst slack"):
+    for heading in ("checks", "inapplicable", "worst slack", "fails below"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
+    rates = report.rates_below
     failed = {failure.property for failure in report.failures}
     expected = {failure.property for failure in report.expected_failures}
     for prop in report.plan.properties:
@@ -73,6 +78,7 @@ def _table(report: Report) -> Table:
             str(tally.checks),
             str(sum(tally.inapplicable.values())),
             "" if tally.slack is None else f"{tally.slack:.3f}",
+            f"{rates[prop.name]:.1e}" if prop.name in rates else "",
             verdict,
         )
     return table

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from properties.apart import DEVICE_LOST
-from properties.failure import investigate
+from properties.failure import examine
 from properties.journal import Journal
 from properties.plan import Plan
 from properties.result import Found, gather
@@ -28,8 +28,8 @@ def work(folder: Path, connection: Connection) -> None:
     """Carry out the tasks that come, until None does, and answer each.
 
     A task is the name of a shard and ``time.monotonic()`` after which no case is begun, or the name of a property, a
-    failure of it and how to investigate it. The answer to the first comes in parts, one for each case and None at the
-    end.
+    failure of it and whether to make it small. The answer to the first comes in parts, one for each case and None at
+    the end; the answer to the second is a record.
     """
     # Whoever interrupts the run interrupts the process that reports on it, which ends this one.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -43,9 +43,9 @@ def work(folder: Path, connection: Connection) -> None:
             case (str(shard), None | float() as until):
                 _run(plan, journal, check, connection, shard, until)
                 connection.send(None)
-            case (str(name), Found() as found, bool(shrink), None | Path() as regressions):
+            case (str(name), Found() as found, bool(shrink)):
                 (prop,) = (prop for prop in plan.properties if prop.name == name)
-                connection.send(investigate(plan, prop, found, shrink=shrink, regressions=regressions))
+                connection.send(examine(plan, prop, found, shrink=shrink).to_json())
 
 
 def _run(

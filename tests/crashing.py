@@ -57,3 +57,11 @@ class Slow(Patchify):
     def forward(self, x: Tensor) -> Tensor:
         time.sleep(0.05)
         return super().forward(x)
+
+
+class SlowAndWrong(Slow):
+    """Adds the bias twice, and takes its time."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = super().forward(x)
+        return tokens if self.conv.bias is None else tokens + self.conv.bias

@@ -39,13 +39,15 @@ def test_passes(capsys: pytest.CaptureFixture[str]) -> None:
         "run seed 7: patchify:Patchify on cpu, float64, float32, bfloat16, float16, level contract, "
         "20 random cases and the landmarks"
     )
-    assert lines[1] == "random0: 20 cases"
-    assert lines[2].split() == ["property", "clause", "level", "checks", "inapplicable", "worst", "slack", "verdict"]
-    assert [line.split()[:4] for line in lines[3:5]] == [
+    assert re.split("  +", lines[1]) == [
+        *("property", "clause", "level", "checks", "inapplicable", "worst slack", "fails below", "verdict")
+    ]
+    assert [line.split()[:4] for line in lines[2:4]] == [
         ["homogeneous", "C7", "contract", "20"],
         ["zero_input_gives_bias", "C7", "contract", "20"],
     ]
-    assert [line.split()[-1] for line in lines[3:5]] == ["passed", "passed"]
+    # The rule of three: 3/20.
+    assert [line.split()[-2:] for line in lines[2:4]] == [["1.5e-01", "passed"], ["1.5e-01", "passed"]]
     assert lines[-1] == ("PASSED: patchify:Patchify: 2 of 2 properties held in 40 checks on 20 cases (run seed 7)")
 
 
@@ -185,8 +187,16 @@ def test_progress_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch:
     monkeypatch.setattr("properties.command.Console", lambda **named: terminal)
     code, lines, _ = run(capsys, *CHEAP, "--seed", "7")
     assert code == 0
-    assert not any(line == "random0: 20 cases" for line in lines)
-    assert any("20/20" in line for line in lines)
+    assert any("1 of 1 shards, 20 cases, " in line and " cases/s" in line and "100 %" in line for line in lines)
+
+
+def test_progress_without_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("properties.progress._PAUSE", 0.0)
+    _, lines, _ = run(capsys, *CHEAP, "--seed", "7")
+    told = [line for line in lines if re.fullmatch(r"[01] of 1 shards, \d+ cases, [\d.]+ cases/s, about .* left", line)]
+    assert len(told) == 20
+    assert told[-1].startswith("1 of 1 shards, 20 cases, ")
+    assert told[-1].endswith(", about 0:00:00 left")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from patchify import Patchify
 from properties import verify
 from properties.case import Case, Fill, Input, Spec
 from properties.comparison import compare_all, compare_bounded, compare_exact
-from properties.failure import investigate, run_command
+from properties.failure import examine, failure_from, run_command
 from properties.plan import make_plan
 from properties.result import Found
 from properties.trial import Expectation, Raised
@@ -61,7 +61,8 @@ AS_JSON = (
 def message(implementation: Any, name: str, **changes: Any) -> str:
     """What is said of the case above."""
     plan = make_plan(implementation, seed=7, only=[name], **changes)
-    return investigate(plan, plan.properties[0], Found(CASE.to_json(), "random0"), shrink=False).message
+    record = examine(plan, plan.properties[0], Found(CASE.to_json(), "random0"), shrink=False)
+    return failure_from(plan, record).message
 
 
 def test_wrong_value_in_a_run() -> None:

@@ -190,4 +190,4 @@ def test_journal_reads_what_it_wrote(tmp_path: Path) -> None:
     death = Death("random0/1", "homogeneous", "process died (signal 11)")
     journal.add_death("random0", death)
     assert journal.deaths("random0") == [death]
-    assert (journal.begun("random0"), journal.finished("random0"), journal.plan()) == (False, None, plan)
+    assert (journal.left(plan), journal.results(plan), journal.plan()) == (["random0"], [], plan)

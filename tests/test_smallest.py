@@ -3,7 +3,7 @@
 import pytest
 from torch import nn
 
-from properties.failure import investigate
+from properties.failure import examine
 from properties.plan import make_plan
 from properties.shard import run_shard
 from tests.planted import PLANTED, forward, gradients, interface, samples, windows
@@ -48,7 +48,7 @@ def test_smallest_case(layer: type[nn.Module], expected: tuple[object, ...], why
     (prop,) = plan.properties
     found_first = run_shard(plan, "random0").tallies[prop.name].smallest_failure
     assert found_first is not None
-    smallest = investigate(plan, prop, found_first).case
+    smallest = examine(plan, prop, found_first).case
 
     spec, given = smallest.spec, smallest.input
     found = (spec.data_dim, spec.in_features, spec.out_features, spec.patch_size, spec.step, spec.bias)
