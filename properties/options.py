@@ -95,6 +95,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "default": 0,
         "help": "raise the largest patch size, stride and size of the small scope by N each (default: 0)",
     },
+    "strength": {
+        "type": int,
+        "metavar": "N",
+        "default": 2,
+        "help": "how many cells of the parameter space to lead the run to together: 2 for every pair (default), 3 for "
+        "every triple, 0 for none",
+    },
     "regressions": {
         "type": Path,
         "metavar": "DIR",

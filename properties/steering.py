@@ -1,0 +1,106 @@
+"""Leads a run to the pairs or triples of cells that its drawn cases miss.
+
+Greedy, as in the covering arrays of combinatorial testing: take the missing tuple that costs most to reach, choose the
+other cells of its case so that it reaches as much else as possible, strike out all that it reaches, and go on until
+nothing is missing.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from itertools import permutations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from properties import generator
+from properties.case import Case
+from properties.coverage import CELLS, NUMBER, NUMBERED, Bools, together
+from properties.space import Space, boxes, build, possible
+
+# Cases that are tried for each one that is chosen: more need fewer cases, but take longer to choose.
+_CANDIDATES = 8
+# Seconds that it takes to judge a case, roughly; what a tuple costs is what the cheapest case costs that reaches it.
+_LEAST_COST = 0.03
+
+_ALONG = {axis: [NUMBER[axis, cell] for cell in along] for axis, along in CELLS.items()}
+_AXIS_OF = {number: axis for axis, numbers in _ALONG.items() for number in numbers}
+_EMPTY, _HUGE, _VOLUME = NUMBER["batch", "0"], NUMBER["batch", "huge"], NUMBER["data_dim", "3"]
+_AUTOMATIC, _STATIC = NUMBER["compiled", "automatic"], NUMBER["compiled", "static"]
+
+
+def steered(space: Space, reached: Bools, strength: int, seed: str) -> Iterator[Case]:
+    """Cases that reach all that is possible and has not been reached.
+
+    A function of the arguments alone: not of the machine, the process or the order of a hash.
+
+    Args:
+        space: what is possible.
+        reached: the cells of other cases of the run, bool ``[cases, cells]``.
+        strength: how many cells come together: 2 for pairs, 3 for triples.
+        seed: what numbers and values follow from.
+    """
+    missing = _costs(strength) * (possible(space, strength) & ~together(reached, strength))
+    if not space.eager:
+        # What a compiler has no part in is left to cases that are not compiled.
+        missing *= _holding(_AUTOMATIC, strength) | _holding(_STATIC, strength)
+    # By cells in any order.
+    missing = np.sum([missing.transpose(order) for order in permutations(range(strength))], axis=0)
+    number = 0
+    while missing.any():
+        first = [int(cell) for cell in np.unravel_index(np.argmax(missing), missing.shape)]
+        noise = generator.words(_data_seed(seed, number), "steering", _CANDIDATES * len(NUMBER)) / 2.0**64
+        candidates = [_extended(space, first, missing, few) for few in noise.reshape(_CANDIDATES, -1)]
+        best = max(candidates, key=lambda chosen: float(missing[_among(chosen, strength)].sum()))
+        missing[_among(best, strength)] = 0.0
+        yield build(dict(NUMBERED[cell] for cell in best if cell != _EMPTY), _data_seed(seed, number))
+        number += 1
+
+
+def _extended(space: Space, first: list[int], missing: NDArray[np.float64], noise: NDArray[np.float64]) -> list[int]:
+    """A cell along every axis, those of ``first`` among them, chosen one by one for what they reach with the others.
+
+    ``noise``, below 1 and one for each cell, decides between cells that reach as much. Where cases are judged with an
+    empty batch, too, that cell comes on top.
+    """
+    left = boxes(space)
+    free = np.ones(len(NUMBER), dtype=bool)
+    # What makes a case expensive is left to the tuples that need it.
+    free[[_HUGE, _VOLUME] if not space.eager or _HUGE in first else [_HUGE]] = False
+    chosen = [_EMPTY] if space.emptied else []
+    free[_EMPTY] = False
+    turn = [cell for cell in first if cell != _EMPTY]
+    while len(chosen) < len(CELLS) + space.emptied:
+        if turn:
+            cell = turn.pop()
+        else:
+            options = np.flatnonzero(free & left.any(axis=0))
+            gains = missing[_among(chosen, missing.ndim - 1)].sum(axis=tuple(range(missing.ndim - 1)))
+            cell = int(options[np.argmax((gains + _LEAST_COST / 100 * noise)[options])])
+        chosen.append(cell)
+        left = left[left[:, cell]]
+        free[_ALONG[_AXIS_OF[cell]]] = False
+    return chosen
+
+
+def _costs(strength: int) -> NDArray[np.float64]:
+    """What each tuple costs, by the numbers of its cells."""
+    volume, automatic, static = (_holding(cell, strength) for cell in (_VOLUME, _AUTOMATIC, _STATIC))
+    return np.select(
+        [volume & automatic, volume & static, automatic | static, _holding(_HUGE, strength)],
+        [30.0, 10.0, 5.0, 1.0],
+        _LEAST_COST,
+    )
+
+
+def _holding(cell: int, strength: int) -> Bools:
+    """The tuples that hold a cell."""
+    return np.asarray(np.any(np.indices((len(NUMBER),) * strength) == cell, axis=0))
+
+
+def _among(chosen: list[int], strength: int) -> tuple[NDArray[np.intp], ...]:
+    """The index of all tuples of some cells."""
+    return np.ix_(*[np.array(chosen, dtype=np.intp)] * strength)
+
+
+def _data_seed(seed: str, number: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4], "little")
