@@ -11,6 +11,7 @@ from typing import Any
 
 DEFAULT_IMPLEMENTATION = "patchify:Patchify"
 DEFAULT_DEVICE = "cpu"
+DEFAULT_STRENGTH = 2
 # What stands before the names of the options under pytest.
 PREFIX = "patchify-"
 
@@ -98,7 +99,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "strength": {
         "type": int,
         "metavar": "N",
-        "default": 2,
+        "default": DEFAULT_STRENGTH,
         "help": "how many cells of the parameter space to lead the run to together: 2 for every pair (default), 3 for "
         "every triple, 0 for none",
     },

@@ -12,12 +12,11 @@ import torch
 
 from properties import small_scope
 from properties.case import DTYPES, PARAMETERS_AND_INPUT, Backward, Case
-from properties.coverage import cells, emptied, marked, row
 from properties.families import PROPERTIES
 from properties.generation import draw_cases
 from properties.implementation import CannotRun, Implementation, resolve
 from properties.landmarks import landmarks
-from properties.options import DEFAULT_DEVICE, DEFAULT_IMPLEMENTATION
+from properties.options import DEFAULT_DEVICE, DEFAULT_IMPLEMENTATION, DEFAULT_STRENGTH
 from properties.platform import available, leaks_nan
 from properties.property import LEVELS, Property
 from properties.record import Record, read_folder
@@ -57,7 +56,7 @@ class Plan:
     only: tuple[str, ...]
     expected_failures: Mapping[str, str]
     scope_margin: int = 0
-    strength: int = 2
+    strength: int = DEFAULT_STRENGTH
     regressions: Mapping[str, Record] = field(default_factory=dict)
 
     @property
@@ -210,11 +209,7 @@ def _compiled(seed: int, data_dim: int, cases: int, dtypes: tuple[str, ...]) -> 
 
 @cache
 def _steered(seed: int, kind: str, cases: int, dtypes: tuple[str, ...], strength: int) -> tuple[Case, ...]:
-    """The cases that reach what drawn ones miss: of those that are compiled, or of the others.
-
-    All cases that are not compiled count as judged with an empty batch too, since what is steered must not depend on
-    the properties of a run: then a failure is found again by a run of one property.
-    """
+    """The cases that reach what drawn ones miss: of those that are compiled, or of the others."""
     if cases == 0 or strength == 0:
         return ()
     compiled = kind.startswith("compiled")
@@ -224,10 +219,7 @@ def _steered(seed: int, kind: str, cases: int, dtypes: tuple[str, ...], strength
         most = CASES_IN_A_SHARD["random"]
         counts = [min(most, cases - first) for first in range(0, min(cases, SHARDS_LOOKED_AT * most), most)]
         drawn = [case for i, count in enumerate(counts) for case in _random(seed, f"random{i}", count, dtypes)]
-    reached = [cells(case, compiled=compiled) for case in drawn]
-    rows = [row(where) for where in (*reached, *(() if compiled else map(emptied, reached)))]
-    space = Space(dtypes, dtypes, eager=not compiled, compiled=compiled, emptied=not compiled)
-    return tuple(steered(space, marked(rows), strength, f"{seed}/{kind}"))
+    return steered(drawn, dtypes, strength, f"{seed}/{kind}", compiled=compiled)
 
 
 def make_plan(
@@ -241,7 +233,7 @@ def make_plan(
     only: Sequence[str] | None = None,
     expected_failures: Mapping[str, str] | None = None,
     scope_margin: int = 0,
-    strength: int = 2,
+    strength: int = DEFAULT_STRENGTH,
     regressions: Path | None = None,
 ) -> Plan:
     """Check what was asked for; ``properties.verify`` says what each argument means.

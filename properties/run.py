@@ -9,6 +9,7 @@ import torch
 from oracles.agreement import check_oracles
 from properties.failure import investigate
 from properties.implementation import CannotRun, Implementation
+from properties.options import DEFAULT_STRENGTH
 from properties.plan import Plan, make_plan
 from properties.report import Report, conclude
 from properties.result import ShardResult
@@ -30,7 +31,7 @@ def verify(
     shrink: bool = True,
     regressions: str | Path | None = None,
     scope_margin: int = 0,
-    strength: int = 2,
+    strength: int = DEFAULT_STRENGTH,
 ) -> Report:
     """Verify an implementation of Patchify against the contract.
 

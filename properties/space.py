@@ -6,7 +6,7 @@ numbers and they stay within what dtype, layout and cost allow; a larger choice 
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import combinations, combinations_with_replacement, product
 from typing import TypeVar
@@ -128,28 +128,31 @@ def _smallest(where: Mapping[str, str]) -> _Numbers | None:
 
 def _boxes(space: Space) -> Iterator[dict[str, Sequence[str]]]:
     """All that is possible, in boxes: some cells along each axis, any of which go together."""
-    axes = ("in_features", "out_features", "fill", "batch")
+    axes = (*_SHAPE, "in_features", "out_features", "fill", "batch")
     for shape in _smallest_shapes():
-        for chosen in product(CELLS["in_features"], CELLS["out_features"], FILLS, _BATCHES):
-            where = dict(zip((*_SHAPE, *axes), (*shape, *chosen), strict=True))
-            numbers = _smallest(where)
-            if numbers is None or (where["batch"] == "huge" and not numbers.thin):
+        for chosen in product(CELLS["in_features"], CELLS["out_features"], FILLS):
+            smallest = _smallest(dict(zip(axes, (*shape, *chosen, "1"), strict=True)))
+            if smallest is None:
                 continue
-            dtypes = space.poisoned if where["fill"] == "poison" else space.dtypes
-            if where["fill"] == "address":
-                dtypes = tuple(dtype for dtype in dtypes if numbers.holds_address(dtype))
-            box: dict[str, Sequence[str]] = {
-                **CELLS,
-                **{axis: (cell,) for axis, cell in where.items()},
-                "dtype": dtypes,
-                "layout": numbers.layouts,
-                # torch has no channels_last format for a sequence.
-                "weight layout": CELLS["weight layout"] if len(numbers.sizes) > 1 else ("plain",),
-            }
-            if dtypes and space.eager:
-                yield {**box, "batch": ("0", where["batch"])[not space.emptied :], "compiled": ("no",)}
-            if dtypes and space.compiled:
-                yield {**box, "compiled": COMPILED}
+            for batch, samples in _BATCHES.items():
+                numbers = replace(smallest, batch=samples)
+                dtypes = space.poisoned if "poison" in chosen else space.dtypes
+                if "address" in chosen:
+                    dtypes = tuple(dtype for dtype in dtypes if numbers.holds_address(dtype))
+                if not dtypes or (batch == "huge" and not numbers.thin):
+                    continue
+                box: dict[str, Sequence[str]] = {
+                    **CELLS,
+                    **{axis: (cell,) for axis, cell in zip(axes, (*shape, *chosen, batch), strict=True)},
+                    "dtype": dtypes,
+                    "layout": numbers.layouts,
+                    # torch has no channels_last format for a sequence.
+                    "weight layout": CELLS["weight layout"] if len(numbers.sizes) > 1 else ("plain",),
+                }
+                if space.eager:
+                    yield {**box, "batch": ("0", batch) if space.emptied else (batch,), "compiled": ("no",)}
+                if space.compiled:
+                    yield {**box, "compiled": COMPILED}
 
 
 @cache

@@ -6,7 +6,8 @@ nothing is missing.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -14,13 +15,16 @@ from numpy.typing import NDArray
 
 from properties import generator
 from properties.case import Case
-from properties.coverage import CELLS, NUMBER, NUMBERED, Bools, together
+from properties.coverage import CELLS, NUMBER, NUMBERED, Bools, cells, emptied, marked, row, together
 from properties.space import Space, boxes, build, possible
 
 # Cases that are tried for each one that is chosen: more need fewer cases, but take longer to choose.
 _CANDIDATES = 8
 # Seconds that it takes to judge a case, roughly; what a tuple costs is what the cheapest case costs that reaches it.
 _LEAST_COST = 0.03
+# Where torch's own convolution leaks NaN, no poisoned case is judged (see ``platform.leaks_nan``): on some CPUs it does
+# in this dtype. So poisoned cases in it are steered last, to what takes both, and nothing else hangs on them.
+_LEAKY = "bfloat16"
 
 _ALONG = {axis: [NUMBER[axis, cell] for cell in along] for axis, along in CELLS.items()}
 _AXIS_OF = {number: axis for axis, numbers in _ALONG.items() for number in numbers}
@@ -28,17 +32,38 @@ _EMPTY, _HUGE, _VOLUME = NUMBER["batch", "0"], NUMBER["batch", "huge"], NUMBER["
 _AUTOMATIC, _STATIC = NUMBER["compiled", "automatic"], NUMBER["compiled", "static"]
 
 
-def steered(space: Space, reached: Bools, strength: int, seed: str) -> Iterator[Case]:
-    """Cases that reach all that is possible and has not been reached.
+def steered(
+    drawn: Sequence[Case], dtypes: tuple[str, ...], strength: int, seed: str, *, compiled: bool
+) -> tuple[Case, ...]:
+    """Cases that reach, together with drawn ones, all that is possible.
 
-    A function of the arguments alone: not of the machine, the process or the order of a hash.
+    A function of the arguments alone: not of the machine, the process or the order of a hash. It counts on every
+    property, since what is steered must not depend on those of a run: then a run of one property alone has the same
+    cases, and finds its failures again. So cases that are not compiled count as judged with an empty batch, too.
 
     Args:
-        space: what is possible.
-        reached: the cells of other cases of the run, bool ``[cases, cells]``.
+        drawn: other cases of the run.
+        dtypes: those of the run.
         strength: how many cells come together: 2 for pairs, 3 for triples.
         seed: what numbers and values follow from.
+        compiled: whether the cases are those that are judged under a compiler, or the others.
     """
+    certain = tuple(dtype for dtype in dtypes if dtype != _LEAKY)
+    space = Space(dtypes, certain, eager=not compiled, compiled=compiled, emptied=not compiled)
+    judged = [case for case in drawn if (case.fill.name, case.input.dtype) != ("poison", _LEAKY)]
+    found = list(_filled(space, _reached(judged, compiled), strength, f"{seed}/judged"))
+    known = _reached([*drawn, *found], compiled)
+    return (*found, *_filled(replace(space, poisoned=dtypes), known, strength, f"{seed}/leaky"))
+
+
+def _reached(cases: Sequence[Case], compiled: bool) -> Bools:
+    """The cells of cases, bool ``[rows, cells]``."""
+    reached = [cells(case, compiled=compiled) for case in cases]
+    return marked(row(where) for where in (*reached, *(() if compiled else map(emptied, reached))))
+
+
+def _filled(space: Space, reached: Bools, strength: int, seed: str) -> Iterator[Case]:
+    """Cases that reach all that is possible and has not been reached."""
     missing = _costs(strength) * (possible(space, strength) & ~together(reached, strength))
     if not space.eager:
         # What a compiler has no part in is left to cases that are not compiled.
