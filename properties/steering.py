@@ -20,8 +20,10 @@ from properties.space import Space, boxes, build, possible
 
 # Cases that are tried for each one that is chosen: more need fewer cases, but take longer to choose.
 _CANDIDATES = 8
-# Seconds that it takes to judge a case, roughly; what a tuple costs is what the cheapest case costs that reaches it.
-_LEAST_COST = 0.03
+_TIES = 2**20
+# Hundredths of a second that it takes to judge a case, roughly; what a tuple costs is what the cheapest case costs that
+# reaches it. Integers, so that no sum of them depends on its order, which differs between machines.
+_COST, _COST_HUGE, _COST_COMPILED, _COST_STATIC_VOLUME, _COST_AUTOMATIC_VOLUME = 3, 100, 500, 1000, 3000
 # Where torch's own convolution leaks NaN, no poisoned case is judged (see ``platform.leaks_nan``): on some CPUs it does
 # in this dtype. So poisoned cases in it are steered last, to what takes both, and nothing else hangs on them.
 _LEAKY = "bfloat16"
@@ -73,19 +75,19 @@ def _filled(space: Space, reached: Bools, strength: int, seed: str) -> Iterator[
     number = 0
     while missing.any():
         first = [int(cell) for cell in np.unravel_index(np.argmax(missing), missing.shape)]
-        noise = generator.words(_data_seed(seed, number), "steering", _CANDIDATES * len(NUMBER)) / 2.0**64
-        candidates = [_extended(space, first, missing, few) for few in noise.reshape(_CANDIDATES, -1)]
-        best = max(candidates, key=lambda chosen: float(missing[_among(chosen, strength)].sum()))
-        missing[_among(best, strength)] = 0.0
+        ties = generator.integers(_data_seed(seed, number), "ties", _CANDIDATES * len(NUMBER), 0, _TIES - 1)
+        candidates = [_extended(space, first, missing, few) for few in ties.reshape(_CANDIDATES, -1)]
+        best = max(candidates, key=lambda chosen: int(missing[_among(chosen, strength)].sum()))
+        missing[_among(best, strength)] = 0
         yield build(dict(NUMBERED[cell] for cell in best if cell != _EMPTY), _data_seed(seed, number))
         number += 1
 
 
-def _extended(space: Space, first: list[int], missing: NDArray[np.float64], noise: NDArray[np.float64]) -> list[int]:
+def _extended(space: Space, first: list[int], missing: NDArray[np.int64], ties: NDArray[np.int64]) -> list[int]:
     """A cell along every axis, those of ``first`` among them, chosen one by one for what they reach with the others.
 
-    ``noise``, below 1 and one for each cell, decides between cells that reach as much. Where cases are judged with an
-    empty batch, too, that cell comes on top.
+    ``ties``, a number below ``_TIES`` for each cell, decides between cells that reach as much. Where cases are judged
+    with an empty batch, too, that cell comes on top.
     """
     left = boxes(space)
     free = np.ones(len(NUMBER), dtype=bool)
@@ -100,20 +102,20 @@ def _extended(space: Space, first: list[int], missing: NDArray[np.float64], nois
         else:
             options = np.flatnonzero(free & left.any(axis=0))
             gains = missing[_among(chosen, missing.ndim - 1)].sum(axis=tuple(range(missing.ndim - 1)))
-            cell = int(options[np.argmax((gains + _LEAST_COST / 100 * noise)[options])])
+            cell = int(options[np.argmax((gains * _TIES + ties)[options])])
         chosen.append(cell)
         left = left[left[:, cell]]
         free[_ALONG[_AXIS_OF[cell]]] = False
     return chosen
 
 
-def _costs(strength: int) -> NDArray[np.float64]:
+def _costs(strength: int) -> NDArray[np.int64]:
     """What each tuple costs, by the numbers of its cells."""
     volume, automatic, static = (_holding(cell, strength) for cell in (_VOLUME, _AUTOMATIC, _STATIC))
     return np.select(
         [volume & automatic, volume & static, automatic | static, _holding(_HUGE, strength)],
-        [30.0, 10.0, 5.0, 1.0],
-        _LEAST_COST,
+        [_COST_AUTOMATIC_VOLUME, _COST_STATIC_VOLUME, _COST_COMPILED, _COST_HUGE],
+        _COST,
     )
 
 
