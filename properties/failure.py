@@ -7,6 +7,7 @@ from pathlib import Path
 from properties.case import DTYPES, Case
 from properties.explanation import explain
 from properties.message import failure_message
+from properties.options import DEFAULT_STRENGTH
 from properties.plan import Plan
 from properties.property import Property
 from properties.record import Record, write_record
@@ -73,6 +74,8 @@ def run_command(plan: Plan, prop: Property) -> str:
             arguments += f", device={plan.device!r}"
         if len(plan.dtypes) < len(DTYPES):
             arguments += f", dtypes={list(plan.dtypes)}"
+        if plan.strength > DEFAULT_STRENGTH:
+            arguments += f", strength={plan.strength}"
         return f"verify(..., {arguments})"
     words = ["patchify-verify", "run", "--implementation", plan.name, "--seed", str(plan.seed)]
     words += ["--cases", str(plan.cases), "--only", prop.name]
@@ -80,4 +83,7 @@ def run_command(plan: Plan, prop: Property) -> str:
         words += ["--device", plan.device]
     if len(plan.dtypes) < len(DTYPES):
         words += ["--dtypes", ",".join(plan.dtypes)]
+    # Without it the same cases are drawn, but fewer are steered.
+    if plan.strength > DEFAULT_STRENGTH:
+        words += ["--strength", str(plan.strength)]
     return shlex.join(words)

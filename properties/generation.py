@@ -30,17 +30,17 @@ from properties.case import (
 )
 
 # By data_dim: windows along an axis, and patch sizes, each at most. Costs grow with their powers.
-_MOST_WINDOWS = {1: 7, 2: 4, 3: 3}
-_PATCH_SIZES = {
+MOST_WINDOWS = {1: 7, 2: 4, 3: 3}
+PATCH_SIZES = {
     1: (1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 11, 16),
     2: (1, 2, 2, 3, 3, 4, 4, 5, 6, 7, 8),
     3: (1, 2, 2, 2, 3, 3, 4),
 }
-_CHANNELS = (1, 1, 2, 2, 3, 3, 4, 5, 7, 8)
+CHANNELS = (1, 1, 2, 2, 3, 3, 4, 5, 7, 8)
 # Two axes are where most bugs are, since there axes can be mixed up at little cost.
 _DATA_DIMS = (1, 1, 2, 2, 2, 3, 3)
 # More samples than a CUDA grid has blocks along its second and third axis, in a tensor that stays thin.
-_HUGE_BATCH = 65_537
+HUGE_BATCH = 65_537
 
 
 _T = TypeVar("_T")
@@ -55,13 +55,13 @@ def _pick(draw: st.DrawFn, what: str, options: Sequence[_T]) -> _T:
 def specs(draw: st.DrawFn, data_dims: Sequence[int] = _DATA_DIMS) -> Spec:
     """Constructor arguments, biased toward numbers that are equal, adjacent, one or prime."""
     data_dim = _pick(draw, "data_dim", data_dims)
-    patch_size = _pick(draw, "patch_size", _PATCH_SIZES[data_dim])
+    patch_size = _pick(draw, "patch_size", PATCH_SIZES[data_dim])
     strides = [None, None, patch_size, patch_size + 1, patch_size + 2, patch_size + 3, 2 * patch_size]
     if patch_size > 1:
         strides += [1, 2, patch_size - 1, (patch_size + 1) // 2, max(1, patch_size // 2), patch_size - patch_size // 3]
     # Equal numbers hide bugs that mix up what they count; unequal ones hide bugs that need a coincidence.
-    in_features = _pick(draw, "in_features", (*_CHANNELS, min(patch_size, 8), data_dim + 1))
-    out_features = _pick(draw, "out_features", (*_CHANNELS, in_features, in_features + 1, min(patch_size, 8)))
+    in_features = _pick(draw, "in_features", (*CHANNELS, min(patch_size, 8), data_dim + 1))
+    out_features = _pick(draw, "out_features", (*CHANNELS, in_features, in_features + 1, min(patch_size, 8)))
     return Spec(
         in_features,
         out_features,
@@ -81,7 +81,7 @@ def sizes(draw: st.DrawFn, spec: Spec) -> tuple[int, ...]:
     exact_fit = _pick(draw, "exact fit", (False, False, False, True))
     drawn: list[tuple[int, int]] = []
     for axis in range(spec.data_dim):
-        windows = _pick(draw, f"windows {axis}", range(1, _MOST_WINDOWS[spec.data_dim] + 1))
+        windows = _pick(draw, f"windows {axis}", range(1, MOST_WINDOWS[spec.data_dim] + 1))
         remainder = 0 if exact_fit else _pick(draw, f"remainder {axis}", remainders)
         if drawn and alike != "nothing":
             windows = drawn[0][0]
@@ -115,7 +115,7 @@ def cases(draw: st.DrawFn, dtypes: Sequence[str] = DTYPES, data_dims: Sequence[i
     given_input = draw(inputs(spec, dtypes))
     if _pick(draw, "huge batch", (*[False] * 59, True)):
         spec = replace(spec, in_features=1, out_features=2, patch_size=min(spec.patch_size, 2), stride=None)
-        given_input = replace(given_input, batch=_HUGE_BATCH, sizes=spec.taps)
+        given_input = replace(given_input, batch=HUGE_BATCH, sizes=spec.taps)
     differentiable = PARAMETERS_AND_INPUT if spec.bias else PARAMETERS_AND_INPUT[:2]
     subsets = [subset for size in range(len(differentiable) + 1) for subset in combinations(differentiable, size)] + [
         differentiable

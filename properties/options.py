@@ -12,6 +12,7 @@ from typing import Any
 
 DEFAULT_IMPLEMENTATION = "patchify:Patchify"
 DEFAULT_DEVICE = "cpu"
+DEFAULT_STRENGTH = 2
 # What stands before the names of the options under pytest.
 PREFIX = "patchify-"
 
@@ -120,6 +121,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "metavar": "N",
         "default": 0,
         "help": "raise the largest patch size, stride and size of the small scope by N each (default: 0)",
+    },
+    "strength": {
+        "type": int,
+        "metavar": "N",
+        "default": DEFAULT_STRENGTH,
+        "help": "how many cells of the parameter space to lead the run to together: 2 for every pair (default), 3 for "
+        "every triple, 0 for none",
     },
     "regressions": {
         "type": Path,

@@ -4,8 +4,11 @@ import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Self
+
+import torch
 
 from properties import small_scope
 from properties.case import DTYPES, PARAMETERS_AND_INPUT, Backward, Case
@@ -13,15 +16,29 @@ from properties.families import PROPERTIES
 from properties.generation import draw_cases
 from properties.implementation import CannotRun, Implementation, resolve
 from properties.landmarks import landmarks
-from properties.options import DEFAULT_DEVICE, DEFAULT_IMPLEMENTATION, DEFAULT_PROFILE, PROFILES
+from properties.options import DEFAULT_DEVICE, DEFAULT_IMPLEMENTATION, DEFAULT_PROFILE, DEFAULT_STRENGTH, PROFILES
+from properties.platform import leaks_nan
 from properties.property import LEVELS, Property
 from properties.record import Record, read_folder, versions
+from properties.space import Space
+from properties.steering import steered
+from properties.tensors import TORCH_DTYPES
 
-# Cases that one shard draws. A constant, so that a run draws the same cases however many workers share it.
-CASES_IN_A_SHARD = 50
-# Compiling takes as long as hundreds of other checks: one case in so many is drawn once more to be compiled, for each
-# number of axes.
-CASES_FOR_A_COMPILATION = 50
+# Cases in a shard of each kind, at most. Constants, so that a run has the same cases however many workers share it; and
+# so few that workers share the last ones evenly. The two cases of a small shape are in one shard.
+CASES_IN_A_SHARD = {
+    "random": 50,
+    "steered": 50,
+    **dict.fromkeys(("compiled1D-", "compiled2D-", "compiled3D-", "compiled-steered"), 4),
+    **dict.fromkeys(("small1D-", "small2D-", "small3D-"), 1000),
+}
+# Compiling takes as long as hundreds of other checks, and for volumes longer still. By data_dim: one case in so many is
+# drawn once more to be compiled, and how many are at most, since beyond them time is better spent on other cases.
+CASES_FOR_A_COMPILATION = {1: 50, 2: 50, 3: 100}
+MOST_COMPILATIONS = {1: 60, 2: 60, 3: 30}
+# Shards of drawn cases whose gaps steered cases fill: more would leave fewer gaps, but any worker of a long run must
+# draw them to know its steered cases.
+SHARDS_LOOKED_AT = 6
 
 
 @dataclass(frozen=True)
@@ -42,6 +59,7 @@ class Plan:
     only: tuple[str, ...]
     expected_failures: Mapping[str, str]
     scope_margin: int = 0
+    strength: int = DEFAULT_STRENGTH
     regressions: Mapping[str, Record] = field(default_factory=dict)
     part: tuple[int, int] = (1, 1)
 
@@ -68,15 +86,26 @@ class Plan:
 
     @property
     def all_shards(self) -> tuple[str, ...]:
-        """The names of the shards of the whole run."""
-        kinds = {
-            "regressions": ("regressions",),
-            "landmarks": ("landmarks",),
-            "random": tuple(f"random{i}" for i in range(math.ceil(self.cases / CASES_IN_A_SHARD))),
-            "compiled": ("compiled1D", "compiled2D", "compiled3D") if self.cases else (),
-            "small": ("small1D", "small2D", "small3D"),
-        }
-        return tuple(shard for kind, shards in kinds.items() for shard in shards if self.properties_of(kind))
+        """The names of the shards of the whole run: some of every kind first, in case there is no time for all."""
+        found = [shard for shard in ("regressions", "landmarks") if self.properties_of(shard)]
+        for kind, most in CASES_IN_A_SHARD.items():
+            if self.properties_of(kind):
+                found += [f"{kind}{part}" for part in range(math.ceil(self._count(kind) / most))]
+        many = [f"random{part}" for part in range(SHARDS_LOOKED_AT, math.ceil(self.cases / CASES_IN_A_SHARD["random"]))]
+        return tuple([shard for shard in found if shard not in set(many)] + [shard for shard in many if shard in found])
+
+    @property
+    def space(self) -> Space:
+        """Which cells of the parameter space this run can reach."""
+        on = {prop.on for prop in self.properties}
+        device = torch.device(self.device)
+        return Space(
+            self.dtypes,
+            tuple(dtype for dtype in self.dtypes if not leaks_nan(TORCH_DTYPES[dtype], device)),
+            eager="cases" in on or ("drawn" in on and self.cases > 0),
+            compiled="compiled" in on and self.cases > 0,
+            emptied=self.cases > 0 and any(prop.name == "empty_batch" for prop in self.properties),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, from which any process that can import the implementation makes the same plan."""
@@ -91,6 +120,7 @@ class Plan:
             "properties": [prop.name for prop in self.properties],
             "expected_failures": dict(self.expected_failures),
             "scope_margin": self.scope_margin,
+            "strength": self.strength,
             "regressions": {file: record.to_json() for file, record in self.regressions.items()},
             "part": list(self.part),
             "versions": versions(),
@@ -121,6 +151,7 @@ class Plan:
             tuple(data["only"]),
             data["expected_failures"],
             data["scope_margin"],
+            data["strength"],
             {file: Record.from_json(record) for file, record in data["regressions"].items()},
             (data["part"][0], data["part"][1]),
         )
@@ -146,24 +177,72 @@ class Plan:
         return shard.startswith("random") or (shard.startswith("compiled") and "steered" not in shard)
 
     def cases_of(self, shard: str) -> dict[str, Case]:
-        """The cases of a shard, by name; a function of seed, dtypes, number of cases and committed records alone."""
+        """The cases of a shard, by name.
+
+        A function of seed, dtypes, number of cases, strength, margin and committed records alone: what is judged on
+        them makes no difference.
+        """
         if shard == "regressions":
             return {name: record.case for name, record in self.replayed.items()}
         if shard == "landmarks":
             return landmarks(self.dtypes)
-        if shard.startswith("small"):
-            found = list(small_scope.small_scope(int(shard[-2]), self.dtypes, self.scope_margin))
-        elif shard.startswith("compiled"):
-            count = math.ceil(self.cases / CASES_FOR_A_COMPILATION)
-            # Hypothesis draws the simplest case first, a single pixel: that one is not worth a compilation.
-            drawn = draw_cases(f"{self.seed}/{shard}", count + 1, self.dtypes, (int(shard[-2]),))[1:]
-            found = [_compilable(case, i, self.dtypes) for i, case in enumerate(drawn)]
+        kind = shard.rstrip("0123456789")
+        first, most = int(shard.removeprefix(kind)) * CASES_IN_A_SHARD[kind], CASES_IN_A_SHARD[kind]
+        if kind == "random":
+            found = _random(self.seed, shard, min(most, self.cases - first), self.dtypes)
+        elif kind.startswith("small"):
+            margin = self.scope_margin
+            found = tuple(small_scope.small_scope(_data_dim(kind), self.dtypes, margin, first // 2, most // 2))
         else:
-            count = min(CASES_IN_A_SHARD, self.cases - int(shard.removeprefix("random")) * CASES_IN_A_SHARD)
-            found = draw_cases(f"{self.seed}/{shard}", count, self.dtypes)
-            if self.device.startswith("cuda"):
-                found = [_with_tf32(case) if i % 2 else case for i, case in enumerate(found)]
+            found = self._every(kind)[first : first + most]
+        if self.device.startswith("cuda") and kind in ("random", "steered"):
+            found = tuple(_with_tf32(case) if i % 2 else case for i, case in enumerate(found))
         return {f"{shard}/{i}": case for i, case in enumerate(found)}
+
+    def _count(self, kind: str) -> int:
+        """The cases in all shards of a kind."""
+        if kind == "random":
+            return self.cases
+        if kind.startswith("small"):
+            return 2 * small_scope.count(_data_dim(kind), self.scope_margin)
+        return len(self._every(kind))
+
+    def _every(self, kind: str) -> tuple[Case, ...]:
+        """The cases of all shards that are compiled or steered."""
+        if kind.endswith("steered"):
+            return _steered(self.seed, kind, self.cases, self.dtypes, self.strength)
+        return _compiled(self.seed, _data_dim(kind), self.cases, self.dtypes)
+
+
+@lru_cache(maxsize=2 * SHARDS_LOOKED_AT)
+def _random(seed: int, shard: str, count: int, dtypes: tuple[str, ...]) -> tuple[Case, ...]:
+    return tuple(draw_cases(f"{seed}/{shard}", count, dtypes))
+
+
+@cache
+def _compiled(seed: int, data_dim: int, cases: int, dtypes: tuple[str, ...]) -> tuple[Case, ...]:
+    """The drawn cases that are compiled."""
+    if cases == 0:
+        return ()
+    count = min(math.ceil(cases / CASES_FOR_A_COMPILATION[data_dim]), MOST_COMPILATIONS[data_dim])
+    # Hypothesis draws the simplest case first, a single pixel: that one is not worth a compilation.
+    drawn = draw_cases(f"{seed}/compiled{data_dim}D", count + 1, dtypes, (data_dim,))[1:]
+    return tuple(_compilable(case, i, dtypes) for i, case in enumerate(drawn))
+
+
+@cache
+def _steered(seed: int, kind: str, cases: int, dtypes: tuple[str, ...], strength: int) -> tuple[Case, ...]:
+    """The cases that reach what drawn ones miss: of those that are compiled, or of the others."""
+    if cases == 0 or strength == 0:
+        return ()
+    compiled = kind.startswith("compiled")
+    if compiled:
+        drawn = [case for data_dim in (1, 2, 3) for case in _compiled(seed, data_dim, cases, dtypes)]
+    else:
+        most = CASES_IN_A_SHARD["random"]
+        counts = [min(most, cases - first) for first in range(0, min(cases, SHARDS_LOOKED_AT * most), most)]
+        drawn = [case for i, count in enumerate(counts) for case in _random(seed, f"random{i}", count, dtypes)]
+    return steered(drawn, dtypes, strength, f"{seed}/{kind}", compiled=compiled)
 
 
 def make_plan(
@@ -177,6 +256,7 @@ def make_plan(
     only: Sequence[str] | None = None,
     expected_failures: Mapping[str, str] | None = None,
     scope_margin: int = 0,
+    strength: int = DEFAULT_STRENGTH,
     regressions: Path | None = None,
 ) -> Plan:
     """Check what was asked for; ``properties.verify`` says what each argument means.
@@ -190,6 +270,8 @@ def make_plan(
     most = small_scope.MOST_MARGIN
     if isinstance(scope_margin, bool) or not isinstance(scope_margin, int) or not 0 <= scope_margin <= most:
         raise CannotRun(f"scope_margin must be an integer from 0 to {most}, got {scope_margin!r}")
+    if isinstance(strength, bool) or strength not in (0, 2, 3):
+        raise CannotRun(f"strength must be 0, 2 for pairs or 3 for triples, got {strength!r}")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
         raise CannotRun(f"seed must be an integer, at least 0, got {seed!r}")
     names = [prop.name for prop in PROPERTIES]
@@ -227,6 +309,7 @@ def make_plan(
         selectors,
         dict(expected_failures or {}),
         scope_margin,
+        strength,
         records,
     )
 
@@ -251,6 +334,7 @@ def plan_from_options(option: Callable[[str], Any]) -> Plan:
         only=option("only"),
         expected_failures=dict(option("expected-failure")),
         scope_margin=option("scope-margin"),
+        strength=option("strength"),
         regressions=option("regressions"),
     )
 
@@ -264,7 +348,7 @@ def _compilable(case: Case, number: int, dtypes: Sequence[str]) -> Case:
     """A drawn case as it is compiled.
 
     There are few of these, so what matters to a compiler takes turns instead of being drawn: the dtype, static sizes,
-    both layouts, gradients; and what would leave nothing to compare is left out.
+    both layouts, gradients; and what would leave little to compare is left to the cases that are steered to it.
     """
     every = tuple(name for name in PARAMETERS_AND_INPUT if name != "bias" or case.spec.bias)
     return replace(
@@ -283,6 +367,11 @@ def _compilable(case: Case, number: int, dtypes: Sequence[str]) -> Case:
         ),
         compiled="static" if number % 3 == 1 else "automatic",
     )
+
+
+def _data_dim(kind: str) -> int:
+    """The number of axes in the name of a kind of shard, such as ``small2D-``."""
+    return int(kind.removesuffix("D-")[-1])
 
 
 def _known(option: str, given: Sequence[str] | Mapping[str, str], allowed: Sequence[str]) -> None:

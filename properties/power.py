@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice
 from typing import Any
 
 from rich.console import Console
@@ -50,17 +50,21 @@ def detect(implementation: Any, seed: int) -> Detection | None:
 
 def _cases(plan: Plan) -> Iterator[tuple[str, Case]]:
     """The cases of a run, drawn ones first: of those that are compiled one of each kind after each drawn shard."""
-    drawn = [shard for shard in plan.shards if shard.startswith("random")]
-    compiled = [shard for shard in plan.shards if shard.startswith("compiled")]
-    turns = zip(*(plan.cases_of(shard).values() for shard in compiled), strict=True)
-    for shard, turn in zip_longest(drawn, turns):
-        for case in plan.cases_of(shard).values() if shard else ():
-            yield shard, case
-        yield from zip(compiled, turn or (), strict=True)
+
+    def of(*kinds: str) -> Iterator[tuple[str, Case]]:
+        for shard in plan.shards:
+            if shard.startswith(kinds):
+                for case in plan.cases_of(shard).values():
+                    yield shard, case
+
+    compiled = [of(f"compiled{data_dim}D") for data_dim in (1, 2, 3)]
     for shard in plan.shards:
-        if shard not in (*drawn, *compiled):
-            for case in plan.cases_of(shard).values():
-                yield shard, case
+        if shard.startswith("random"):
+            yield from ((shard, case) for case in plan.cases_of(shard).values())
+            for kind in compiled:
+                yield from islice(kind, 1)
+    for kind in (*compiled, of("steered"), of("compiled-steered"), of("landmarks"), of("small"), of("regressions")):
+        yield from kind
 
 
 def print_power(console: Console, *, seeds: Sequence[int], only: Sequence[str] | None = None) -> bool:

@@ -1,14 +1,17 @@
 """All verdicts of a run, counted."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
-from properties.coverage import CELLS
+from properties.coverage import CELLS, Bools, marked, named, together
 from properties.failure import Failure, failure_from
 from properties.plan import Plan
 from properties.record import Record
 from properties.result import Found, ShardResult, Tally
+from properties.space import possible
 
 
 class VerificationFailed(AssertionError):  # noqa: N818 - it reads as what happened
@@ -65,11 +68,45 @@ class Report:
 
     @property
     def coverage(self) -> dict[str, dict[str, int]]:
-        """For every axis of the parameter space, the number of cases in each of its cells, zeros included."""
-        return {
-            axis: {cell: sum(result.cells.get(axis, {}).get(cell, 0) for result in self.results) for cell in possible}
-            for axis, possible in CELLS.items()
-        }
+        """For every axis of the parameter space, the number of cases in each of its cells, zeros included.
+
+        Only cases count on which some property said yes or no. Those that were judged with an empty batch, too, count
+        once more along the axis of batches alone.
+        """
+        batch = list(CELLS).index("batch")
+        found = {axis: dict.fromkeys(along, 0) for axis, along in CELLS.items()}
+        for row, count in self._rows.items():
+            for axis, digit in zip(CELLS, row, strict=True):
+                if axis == "batch" or row[batch] != "0":
+                    found[axis][CELLS[axis][int(digit)]] += count
+        return found
+
+    def reached(self, strength: int) -> tuple[int, int]:
+        """How many combinations of so many cells of the parameter space were reached, and how many are possible.
+
+        Args:
+            strength: 1 for single cells, 2 for pairs, 3 for triples.
+        """
+        every = possible(self.plan.space, strength)
+        return int((every & self._together[strength]).sum()), int(every.sum())
+
+    def missing(self, strength: int) -> list[tuple[str, ...]]:
+        """The combinations of so many cells that are possible and were not reached, by name."""
+        return named(possible(self.plan.space, strength) & ~self._together[strength])
+
+    @cached_property
+    def _rows(self) -> Counter[str]:
+        """Cases by their cells."""
+        rows: Counter[str] = Counter()
+        for result in self.results:
+            rows.update(result.rows)
+        return rows
+
+    @cached_property
+    def _together(self) -> dict[int, Bools]:
+        """Which single cells, pairs and triples were reached."""
+        table = marked(self._rows)
+        return {strength: together(table, strength) for strength in (1, 2, 3)}
 
     @property
     def problems(self) -> tuple[str, ...]:

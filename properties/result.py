@@ -1,12 +1,12 @@
 """What came of cases and shards: plain data, JSON both ways, so that it can be written down and sent anywhere."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from properties.case import Case
-from properties.coverage import cells
+from properties.coverage import cells, emptied, row
 from properties.shrink import complexity
 from properties.verdict import Failed, Inapplicable, Passed, Verdict
 
@@ -107,15 +107,17 @@ class Tally:
 class ShardResult:
     """What one shard found: tallies by property, cases run, cells reached.
 
-    ``shapes`` counts the unlike patch sizes, strides and sizes. ``misses`` gives, for each exact property, the
-    probability with which a wrong bilinear map would have passed on the shape where that is largest. ``deaths`` counts
-    the checks that a process did not survive, ``left_out`` the cases that were given up after too many of them.
+    ``rows`` counts the cases that some property judged, by the cells that they fall into (see ``coverage.row``); a case
+    that was judged with an empty batch falls into the cells of that one, too. ``shapes`` counts the unlike patch sizes,
+    strides and sizes. ``misses`` gives, for each exact property, the probability with which a wrong bilinear map would
+    have passed on the shape where that is largest. ``deaths`` counts the checks that a process did not survive,
+    ``left_out`` the cases that were given up after too many of them.
     """
 
     shard: str
     cases: int = 0
     landmarks: list[str] = field(default_factory=list)
-    cells: dict[str, dict[str, int]] = field(default_factory=dict)
+    rows: dict[str, int] = field(default_factory=dict)
     tallies: dict[str, Tally] = field(default_factory=dict)
     shapes: int = 0
     misses: dict[str, float] = field(default_factory=dict)
@@ -148,10 +150,18 @@ def gather(shard: str, results: Iterable[CaseResult]) -> ShardResult:
         found.cases += 1
         if shard == "landmarks":
             found.landmarks.append(result.name)
-        for axis, cell in cells(case).items():
-            along = found.cells.setdefault(axis, {})
-            along[cell] = along.get(cell, 0) + 1
+        for reached in _reached(result, compiled=shard.startswith("compiled")):
+            found.rows[row(reached)] = found.rows.get(row(reached), 0) + 1
     found.shapes = len(misses)
     for name in sorted({name for shape in misses.values() for name, miss in shape.items() if miss < 1}):
         found.misses[name] = max(shape[name] for shape in misses.values() if name in shape)
     return found
+
+
+def _reached(result: CaseResult, *, compiled: bool) -> Iterator[dict[str, str]]:
+    """The cells in which some property said yes or no."""
+    judged = {name for name, verdict in result.verdicts.items() if not isinstance(verdict, Inapplicable)}
+    if judged:
+        yield cells(result.case, compiled=compiled)
+    if "empty_batch" in judged:
+        yield emptied(cells(result.case))

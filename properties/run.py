@@ -6,6 +6,7 @@ from pathlib import Path
 
 from properties.failure import examine
 from properties.implementation import CannotRun, Implementation
+from properties.options import DEFAULT_STRENGTH
 from properties.plan import Plan, make_plan
 from properties.platform import check_machine
 from properties.record import Record
@@ -29,6 +30,7 @@ def verify(
     shrink: bool = True,
     regressions: str | Path | None = None,
     scope_margin: int = 0,
+    strength: int = DEFAULT_STRENGTH,
 ) -> Report:
     """Verify an implementation of Patchify against the contract.
 
@@ -47,6 +49,8 @@ def verify(
         shrink: look for the smallest case of every failure.
         regressions: folder of records: those in it are replayed first, and one is written for every failure.
         scope_margin: how much to raise each bound of the small scope, whose shapes are all checked.
+        strength: how many cells of the parameter space to lead the run to together: 2 reaches every possible pair, 3
+            every triple, 0 only what is drawn.
 
     Returns:
         The report. ``report.passed`` is the verdict; ``report.raise_if_failed()`` raises with the evidence.
@@ -66,6 +70,7 @@ def verify(
         only=only,
         expected_failures=expected_failures,
         scope_margin=scope_margin,
+        strength=strength,
         regressions=folder,
     )
     if seed is None:

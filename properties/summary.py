@@ -11,7 +11,11 @@ from properties.picture import paint
 from properties.plan import Plan
 from properties.replay import replay_command
 from properties.report import Report
+from properties.result import ShardResult
 from properties.small_scope import bounds
+
+# What comes together, and how many of each that were not reached are named at most: all single cells.
+_TUPLES = {"singles": 100, "pairs": 60, "triples": 6}
 
 
 def headline(plan: Plan) -> str:
@@ -107,23 +111,39 @@ def _print_statements(report: Report, console: Console) -> None:
         others = ", ".join(sorted(report.plan.regressions.keys() - replayed.keys()))
         note = f"; of a property or dtype that this run does not ask for: {others}" if others else ""
         console.print(Text(line + note), soft_wrap=True)
+    by_kind: dict[str, list[ShardResult]] = defaultdict(list)
     for result in report.results:
-        if result.shard.startswith("small") and result.cases:
-            data_dim = int(result.shard[-2])
-            patch, stride, size = bounds(data_dim, report.plan.scope_margin)
+        if result.cases:
+            by_kind[result.shard.rstrip("0123456789")].append(result)
+    for kind, results in by_kind.items():
+        shapes = sum(result.shapes for result in results)
+        if kind.startswith("small"):
+            data_dim = kind.removeprefix("small").removesuffix("-")
+            patch, stride, size = bounds(int(data_dim[0]), report.plan.scope_margin)
             limits = f"patch_size <= {patch}, stride <= {stride}, sizes <= {size}"
-            line = f"small scope, {data_dim}D: {result.shapes} shapes, all with {limits}"
-        elif result.shard == "landmarks" and result.cases:
-            line = f"landmarks: {result.shapes} shapes"
+            line = f"small scope, {data_dim}: {shapes} shapes, all with {limits}"
+        elif kind == "landmarks":
+            line = f"landmarks: {shapes} shapes"
         else:
             continue
-        misses = ", ".join(f"{name} {miss:.1e}" for name, miss in sorted(result.misses.items()))
+        largest: dict[str, float] = {}
+        for name, miss in (found for result in results for found in result.misses.items()):
+            largest[name] = max(miss, largest.get(name, 0.0))
+        misses = ", ".join(f"{name} {miss:.1e}" for name, miss in sorted(largest.items()))
         note = f"; a wrong bilinear map passes on a shape with probability at most: {misses}" if misses else ""
         console.print(Text(line + note), soft_wrap=True)
 
 
 def _print_cells(report: Report, console: Console) -> None:
-    every = [(axis, cell, count) for axis, counts in report.coverage.items() for cell, count in counts.items()]
-    missing = [f"{axis} {cell}" for axis, cell, count in every if not count]
-    reached = f"cells of the parameter space reached: {len(every) - len(missing)} of {len(every)}"
-    console.print(Text(reached + (f"; not reached: {', '.join(missing)}" if missing else "")), soft_wrap=True)
+    """How much of the parameter space was reached, and what was not, by name."""
+    counts = []
+    for strength, name in enumerate(_TUPLES, start=1):
+        reached, of = report.reached(strength)
+        counts.append(f"{reached:,} of {of:,} {name}")
+    console.print(Text(f"cells of the parameter space: {', '.join(counts)} reached"), soft_wrap=True)
+    for strength, (name, most) in enumerate(_TUPLES.items(), start=1):
+        missing = report.missing(strength)
+        if missing:
+            shown = "; ".join(" with ".join(cells) for cells in missing[:most])
+            others = f"; and {len(missing) - most:,} more" if len(missing) > most else ""
+            console.print(Text(f"{name} not reached: {shown}{others}"), soft_wrap=True)

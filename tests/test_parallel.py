@@ -29,7 +29,7 @@ ONLY = ["zero_input_gives_bias", "homogeneous"]
 
 
 def plan_of(implementation: str, **changes: Any) -> Plan:
-    return make_plan(implementation, **{"cases": 120, "seed": 7, "only": ONLY, **changes})
+    return make_plan(implementation, **{"cases": 120, "seed": 7, "only": ONLY, "strength": 0, **changes})
 
 
 def run_plan(plan: Plan, folder: Path, **options: Any) -> Report:
@@ -112,7 +112,7 @@ def test_death_is_replayed_in_a_process_of_its_own(tmp_path: Path) -> None:
 
 def test_resumed_after_a_kill(tmp_path: Path) -> None:
     """The whole run is killed in the middle; what is done stays, and the report is that of a run that was not."""
-    arguments = ["run", "--implementation", "tests.crashing:Slow", "--cases", "120", "--seed", "7"]
+    arguments = ["run", "--implementation", "tests.crashing:Slow", "--cases", "120", "--seed", "7", "--strength", "0"]
     arguments += ["--only", ",".join(ONLY), "--jobs", "2", "--run-dir", str(tmp_path / "run")]
     process = subprocess.Popen([*COMMAND, *arguments], cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
     try:
@@ -139,7 +139,7 @@ def _wait_for_lines(path: Path, count: int) -> None:
 
 
 def test_interrupted(tmp_path: Path) -> None:
-    arguments = ["run", "--implementation", "tests.crashing:Slow", "--cases", "120", "--seed", "7"]
+    arguments = ["run", "--implementation", "tests.crashing:Slow", "--cases", "120", "--seed", "7", "--strength", "0"]
     arguments += ["--only", ",".join(ONLY), "--jobs", "2", "--run-dir", str(tmp_path / "run")]
     command = [sys.executable, "-c", "import sys; from properties.command import main; sys.exit(main(sys.argv[1:]))"]
     process = subprocess.Popen(

@@ -47,7 +47,7 @@ def test_levels_are_those_of_the_properties() -> None:
 @pytest.mark.parametrize("layer", THOROUGHLY, ids=lambda layer: layer.__name__)
 def test_correct_layers_are_accepted(layer: type[nn.Module]) -> None:
     """By the whole contract."""
-    verify(layer, seed=7, cases=50).raise_if_failed()
+    verify(layer, seed=7, cases=50, strength=0).raise_if_failed()
 
 
 @pytest.mark.parametrize(

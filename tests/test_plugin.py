@@ -7,7 +7,10 @@ import pytest
 pytest_plugins = ["pytester"]
 
 # Everything that no test here is about is left out, so that each run is one shard of one cheap property.
-CHEAP = ("--patchify-cases", "20", "--patchify-seed", "7", "--patchify-only", "zero_input_gives_bias,homogeneous")
+CHEAP = (
+    *("--patchify-cases", "20", "--patchify-seed", "7", "--patchify-strength", "0"),
+    *("--patchify-only", "zero_input_gives_bias,homogeneous"),
+)
 LAYERS = """
 import patchify
 
@@ -85,6 +88,7 @@ def test_fails_with_the_message(pytester: pytest.Pytester) -> None:
 def test_xdist_gives_the_same_table(pytester: pytest.Pytester) -> None:
     arguments = (
         *("--patchify-implementation", "layers:BiasTwice", "--patchify-cases", "60", "--patchify-seed", "7"),
+        *("--patchify-strength", "0"),
         *("--patchify-only", "zero_input_gives_bias,same_on_second_call", "--patchify-dtypes", "float64"),
     )
     alone = run(pytester, *arguments)
@@ -100,7 +104,10 @@ def test_fresh_seed_is_shared_by_the_workers(pytester: pytest.Pytester) -> None:
     # How often each of these says something depends on the cases that are drawn.
     names = ("shift", "sample_permutation", "channel_permutation", "axis_permutation")
     only = ",".join(f"commutes_with_{name}" for name in names)
-    arguments = ("--patchify-cases", "100", "--patchify-only", only, "--patchify-dtypes", "float64")
+    arguments = (
+        *("--patchify-cases", "100", "--patchify-strength", "0"),
+        *("--patchify-only", only, "--patchify-dtypes", "float64"),
+    )
     result = run(pytester, *arguments, "-n", "2")
     assert result.ret == pytest.ExitCode.OK
     found = re.search(r"^patchify: run seed (\d+): ", result.stdout.str(), flags=re.MULTILINE)
@@ -161,7 +168,10 @@ def test_expected_failure_that_does_not_come_fails_the_run(pytester: pytest.Pyte
 
 
 def test_property_that_ran_no_check_fails_the_run(pytester: pytest.Pytester) -> None:
-    arguments = ("--patchify-cases", "1", "--patchify-seed", "7", "--patchify-only", "second_derivative_numerically")
+    arguments = (
+        *("--patchify-cases", "1", "--patchify-seed", "7", "--patchify-strength", "0"),
+        *("--patchify-only", "second_derivative_numerically"),
+    )
     result = run(pytester, *arguments, "--patchify-dtypes", "float32")
     result.assert_outcomes(passed=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED

@@ -176,11 +176,9 @@ def empty_batch(subject: Subject, case: Case, verdict: Failed) -> Cause | None:
         trial = subject.trial(case)
         with undisturbed(subject.device), blaming("backward of an empty batch"):
             layer = trial.make_layer()
-            for parameter in layer.parameters():
-                parameter.requires_grad_(True)
-            found = layer(trial.values.x[:0].to(trial.device))
+            found = layer(trial.make_input().detach()[:0])
             name = "bias" if verdict.what.startswith("the bias") else "weight"
-            (gradient,) = torch.autograd.grad(found.sum(), [getattr(layer.conv, name)])
+            (gradient,) = torch.autograd.grad(found, [getattr(layer.conv, name)], trial.make_cotangent()[:0])
         what = "NaN" if bool(gradient.isnan().all()) else "not zero"
         return _cause(f"the gradient of the {name} is {what} for an empty batch, instead of zero")
     if verdict.expected == "no exception":

@@ -146,22 +146,22 @@ def exports(trial: Trial) -> Verdict:
 def empty_batch(trial: Trial) -> Verdict:
     """An empty batch gives an empty output of the right shape, and zero gradients of the parameters.
 
-    Catches reshapes that infer a size from nothing.
+    The batch of a case is emptied, and nothing else of it changed. Catches reshapes that infer a size from nothing.
     """
     trial.tokens  # noqa: B018 - unusable where the plain forward pass is
-    layer = trial.make_layer()
-    for parameter in layer.parameters():
-        parameter.requires_grad_(True)
-    x = trial.values.x[:0].to(trial.device)
+    layer, wanted = trial.make_layer(), trial.case.backward.requires_grad
+    x = trial.make_input().detach()[:0].requires_grad_("input" in wanted)
     found = trial.call(layer, x, "forward of an empty batch")
     shape = (0, *trial.case.output_shape[1:])
     if not isinstance(found, Tensor) or found.shape != shape:
         observed = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
         return Failed("an empty batch has the wrong shape", observed=str(observed), expected=str(list(shape)))
-    names = ("weight", "bias") if trial.case.spec.bias else ("weight",)
+    if not wanted:
+        return Passed()
+    tensors = [x if name == "input" else getattr(layer.conv, name) for name in wanted]
     with blaming("backward of an empty batch"):
-        gradients = torch.autograd.grad(found.sum(), [getattr(layer.conv, name) for name in names])
-    for name, gradient in zip(names, gradients, strict=True):
+        gradients = torch.autograd.grad(found, tensors, trial.make_cotangent()[:0])
+    for name, gradient in zip(wanted, gradients, strict=True):
         if bool((gradient != 0).any()):
             return Failed(f"the {name} gradient of an empty batch is not zero", observed="other values", expected="0")
     return Passed()

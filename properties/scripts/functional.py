@@ -101,15 +101,19 @@ def _exports(s: Subject) -> list[str]:
 
 
 def _empty_batch(s: Subject) -> list[str]:
-    shape = (0, *s.case.output_shape[1:])
-    parameters = ", ".join(f"layer.conv.{name}" for name in s.parameters)
-    return [
-        "layer.requires_grad_()",
-        f"tokens = layer({s.pixels}[:0])",
+    shape, wanted = (0, *s.case.output_shape[1:]), s.case.backward.requires_grad
+    lines = [
+        f"given = x.detach()[:0]{'.requires_grad_()' if 'input' in wanted else ''}",
+        "tokens = layer(given)",
         f'assert tokens.shape == {shape}, f"observed {{list(tokens.shape)}}, expected {list(shape)}"',
-        f"for gradient in torch.autograd.grad(tokens.sum(), [{parameters}]):",
-        '    assert (gradient == 0).all(), f"observed {gradient.tolist()}, expected zeros"',
     ]
+    if wanted:
+        tensors = ", ".join("given" if name == "input" else f"layer.conv.{name}" for name in wanted)
+        lines += [
+            f"for gradient in torch.autograd.grad(tokens, [{tensors}], cotangent[:0]):",
+            '    assert (gradient == 0).all(), f"observed {gradient.tolist()}, expected zeros"',
+        ]
+    return lines
 
 
 BODIES: dict[str, Body] = {
