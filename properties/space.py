@@ -31,8 +31,9 @@ from properties.generation import CHANNELS, HUGE_BATCH, MOST_WINDOWS, PATCH_SIZE
 
 _T = TypeVar("_T")
 
-# A huge batch stays thin: a sample has no more numbers than this, in the input, in its patches or in its tokens.
-_THIN = 64
+# A huge batch stays thin, or it would take as long as a thousand other cases: a sample has no more numbers than this
+# in the input, in its patches or in its tokens. That leaves out volumes with patches of 4 x 4 x 4.
+_THIN = 32
 _BATCHES = {"1": 1, "few": 2, "huge": HUGE_BATCH}
 _SHAPE = ("data_dim", "stride", "patch_size", "remainder", "sizes")
 
