@@ -38,7 +38,7 @@ class Profile:
     strength: int
 
 
-PROFILES = {"quick": Profile(300, 2), "ci": Profile(3_000, 3), "nightly": Profile(50_000, 3)}
+PROFILES = {"quick": Profile(300, DEFAULT_STRENGTH), "ci": Profile(3_000, 3), "nightly": Profile(50_000, 3)}
 DEFAULT_PROFILE = "quick"
 
 
@@ -94,7 +94,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "profile": {
         "choices": tuple(PROFILES),
         "help": "how much to do: "
-        + ", ".join(f"{name} ({profile.cases} random cases)" for name, profile in PROFILES.items())
+        + ", ".join(
+            f"{name} ({profile.cases:,} random cases, every {'pair' if profile.strength == 2 else 'triple'} of cells)"
+            for name, profile in PROFILES.items()
+        )
         + f" (default: {DEFAULT_PROFILE})",
     },
     "cases": {"type": int, "metavar": "N", "help": "random cases to draw (default: those of the profile)"},
@@ -125,9 +128,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "strength": {
         "type": int,
         "metavar": "N",
-        "default": DEFAULT_STRENGTH,
-        "help": "how many cells of the parameter space to lead the run to together: 2 for every pair (default), 3 for "
-        "every triple, 0 for none",
+        "help": "how many cells of the parameter space to lead the run to together: 2 for every pair, 3 for every "
+        "triple, 0 for none (default: as the profile has it)",
     },
     "regressions": {
         "type": Path,

@@ -17,7 +17,7 @@ from properties.generation import draw_cases
 from properties.implementation import CannotRun, Implementation, resolve
 from properties.landmarks import landmarks
 from properties.options import DEFAULT_DEVICE, DEFAULT_IMPLEMENTATION, DEFAULT_PROFILE, DEFAULT_STRENGTH, PROFILES
-from properties.platform import leaks_nan
+from properties.platform import available, leaks_nan
 from properties.property import LEVELS, Property
 from properties.record import Record, read_folder, versions
 from properties.space import Space
@@ -98,14 +98,21 @@ class Plan:
     def space(self) -> Space:
         """Which cells of the parameter space this run can reach."""
         on = {prop.on for prop in self.properties}
-        device = torch.device(self.device)
         return Space(
             self.dtypes,
-            tuple(dtype for dtype in self.dtypes if not leaks_nan(TORCH_DTYPES[dtype], device)),
+            tuple(dtype for dtype in self.dtypes if not self._leaks_nan(dtype)),
             eager="cases" in on or ("drawn" in on and self.cases > 0),
             compiled="compiled" in on and self.cases > 0,
             emptied=self.cases > 0 and any(prop.name == "empty_batch" for prop in self.properties),
         )
+
+    def _leaks_nan(self, dtype: str) -> bool:
+        """Whether no case of a dtype is judged by NaN; of a device that is elsewhere that is not known here."""
+        try:
+            available(self.device)
+        except CannotRun:
+            return False
+        return leaks_nan(TORCH_DTYPES[dtype], torch.device(self.device))
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, from which any process that can import the implementation makes the same plan."""
@@ -334,7 +341,7 @@ def plan_from_options(option: Callable[[str], Any]) -> Plan:
         only=option("only"),
         expected_failures=dict(option("expected-failure")),
         scope_margin=option("scope-margin"),
-        strength=option("strength"),
+        strength=profile.strength if option("strength") is None else option("strength"),
         regressions=option("regressions"),
     )
 

@@ -16,6 +16,8 @@ from properties.journal import Death
 from properties.worker import work
 
 Task = tuple[Any, ...]
+# Tasks after which a worker is replaced: torch and its compiler keep some memory of whatever they have run.
+MOST_TASKS = 100
 
 
 @dataclass
@@ -25,6 +27,7 @@ class _Worker:
     process: BaseProcess
     connection: Connection
     task: Task | None = None
+    begun: int = 0
     ready: bool = False
     heard: float = 0.0
 
@@ -42,9 +45,8 @@ class Pool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for worker in self.workers:
-            worker.process.kill()
-            worker.process.join()
+        for worker in list(self.workers):
+            self._end(worker)
 
     def run(
         self,
@@ -64,6 +66,7 @@ class Pool:
         while True:
             while waiting and (worker := self._idle(len(waiting))):
                 worker.task = waiting.popleft()
+                worker.begun += 1
                 worker.heard = time.monotonic()
                 worker.connection.send(worker.task)
             busy = [worker for worker in self.workers if worker.task or not worker.ready]
@@ -81,9 +84,11 @@ class Pool:
 
     def _idle(self, wanted: int) -> _Worker | None:
         """A worker that is ready and has nothing to do; starts another one where there are fewer than are wanted."""
-        for worker in self.workers:
+        for worker in list(self.workers):
             if worker.ready and worker.task is None:
-                return worker
+                if worker.begun < MOST_TASKS:
+                    return worker
+                self._end(worker)
         starting = sum(not worker.ready for worker in self.workers)
         if len(self.workers) < self.jobs and starting < wanted:
             ours, theirs = processes().Pipe()
@@ -92,6 +97,11 @@ class Pool:
             theirs.close()
             self.workers.append(_Worker(process, ours))
         return None
+
+    def _end(self, worker: _Worker) -> None:
+        worker.process.kill()
+        worker.process.join()
+        self.workers.remove(worker)
 
     def _answered(self, worker: _Worker, answer: Callable[[Task, Any], bool]) -> bool:
         try:
@@ -109,9 +119,7 @@ class Pool:
         self, worker: _Worker, hangs: bool, death: Callable[[Task, str, Death | None], Task | None]
     ) -> Task | None:
         """Take a worker out of the pool, and tell what it died of."""
-        worker.process.kill()
-        worker.process.join()
-        self.workers.remove(worker)
+        self._end(worker)
         how = died(f"no answer within {self.case_timeout:g} seconds" if hangs else reason(worker.process.exitcode or 0))
         if worker.task is None:
             raise CannotRun(f"a worker could not start: {how}")

@@ -113,11 +113,10 @@ class Report:
         """Why the run did not pass, a line for each reason."""
         lines = [failure.message.splitlines()[0] for failure in self.failures]
         for name, tally in self.tallies.items():
-            # A run that was stopped says how far it got; one that checked nothing at all has shown nothing.
-            if tally.checks == 0 and (self.stopped is None or not any(self.checks.values())):
+            if tally.checks == 0 and (self._whole or self._idle):
                 reasons = "; ".join(f"{reason} ({n})" for reason, n in tally.inapplicable.items()) or "no case was run"
                 lines.append(f"{name} ran no check: {reasons}")
-            elif name in self.plan.expected_failures and tally.failed == 0 and self.stopped is None:
+            elif name in self.plan.expected_failures and tally.failed == 0 and self._whole:
                 reason = self.plan.expected_failures[name]
                 lines.append(f"{name} was expected to fail ({reason}), but passed {tally.passed} checks")
         for result in self.results:
@@ -134,6 +133,16 @@ class Report:
     def passed(self) -> bool:
         """Whether every property that was asked for ran and held, those apart that were expected to fail and did."""
         return not self.problems
+
+    @property
+    def _whole(self) -> bool:
+        """Whether this is all that the run is to do: one that was stopped, or a part of it, says how far it got."""
+        return self.stopped is None and self.plan.part == (1, 1)
+
+    @property
+    def _idle(self) -> bool:
+        """Whether nothing at all was checked, although there was something to check: that shows nothing."""
+        return bool(self.plan.shards) and not any(self.checks.values())
 
     def raise_if_failed(self) -> None:
         """Do nothing where the run passed.
@@ -155,13 +164,16 @@ class Report:
             f"{held} of {len(self.tallies)} properties held in {sum(self.checks.values())} checks on {self.cases} cases"
         )
         expected = f"; {len(self.expected_failures)} failed as expected" if self.expected_failures else ""
+        shards = len(self.plan.shards)
+        number, parts = self.plan.part
+        part = f"; part {number} of {parts}" if parts > 1 else ""
         early = {
-            "budget": "; stopped by its budget",
+            "budget": f"; stopped by its budget after {self.cases} cases, in {len(self.results)} of {shards} shards",
             "fail_fast": "; stopped at the first failure",
             "interrupted": "; interrupted",
         }
         return (
-            f"{'PASSED' if self.passed else 'FAILED'}: {self.plan.name}: {counts}{expected}"
+            f"{'PASSED' if self.passed else 'FAILED'}: {self.plan.name}: {counts}{expected}{part}"
             f"{early[self.stopped] if self.stopped else ''} (run seed {self.seed})"
         )
 

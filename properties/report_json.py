@@ -44,7 +44,14 @@ def report_json(report: Report) -> dict[str, Any]:
             }
             for prop in report.plan.properties
         ],
-        "coverage": report.coverage,
+        "coverage": {
+            "cases": report.coverage,
+            **{
+                name: dict(zip(("reached", "possible"), report.reached(strength), strict=True))
+                | {"missing": [list(cells) for cells in report.missing(strength)]}
+                for name, strength in (("singles", 1), ("pairs", 2), ("triples", 3))
+            },
+        },
         "landmarks": list(report.landmarks),
         "failures": [_failure(failure) for failure in (*report.failures, *report.expected_failures)],
         "versions": versions(),
