@@ -1,0 +1,62 @@
+"""A large run on the shipped layer, at both levels: its report, and the memory of its processes on the way.
+
+    python -m benchmarks.large_run DIR [CASES] > benchmarks/large_run.txt
+
+``DIR`` is the folder of the run; where it holds one that was interrupted, that goes on.
+"""
+
+import sys
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+
+from properties.journal import Journal
+from properties.options import PROFILES, cores
+from properties.parallel import run_on_workers
+from properties.plan import make_plan
+from properties.report_json import write_json
+from properties.summary import headline, print_report
+
+CASES = 200_000
+# Cases between two looks at the memory.
+_EVERY = 1000
+_MIB = 2**20
+
+
+def main(folder: Path, cases: int) -> int:
+    """Run, or go on with a run, and print what came of it."""
+    journal = Journal(folder)
+    if not (folder / "plan.json").exists():
+        levels = ("contract", "robust")
+        plan = make_plan("patchify:Patchify", cases=cases, levels=levels, strength=PROFILES["nightly"].strength)
+        journal.start(plan)
+    memory = folder.with_suffix(".memory")
+    done = 0
+
+    def look(shard: str, count: int, of: int, failed: list[str]) -> None:
+        nonlocal done
+        done += 1
+        if done % _EVERY == 0:
+            sizes = sorted(process.memory_info().rss // _MIB for process in _processes())
+            with memory.open("a") as file:
+                print(f"after {done} cases: {' '.join(map(str, sizes))} MiB resident", file=file)
+
+    report = run_on_workers(journal, jobs=cores(), case_timeout=600.0, on_case=look)
+    console = Console(width=120)
+    console.print(headline(report.plan), soft_wrap=True, highlight=False)
+    print_report(report, console)
+    print("memory of each process of the run:")
+    lines = memory.read_text().splitlines()
+    print("\n".join([lines[0], *lines[9::10]]))
+    write_json(report, folder.with_suffix(".json"))
+    return 0 if report.passed else 1
+
+
+def _processes() -> list[psutil.Process]:
+    this = psutil.Process()
+    return [this, *this.children(recursive=True)]
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else CASES))
