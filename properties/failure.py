@@ -3,11 +3,12 @@
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from properties.case import DTYPES, Case
 from properties.explanation import explain
 from properties.message import failure_message
-from properties.options import DEFAULT_STRENGTH
+from properties.options import DEFAULT_DEVICE, DEFAULT_STRENGTH
 from properties.plan import Plan
 from properties.property import Property
 from properties.record import Record, write_record
@@ -68,22 +69,19 @@ def failure_from(plan: Plan, record: Record, regressions: Path | None = None) ->
 
 def run_command(plan: Plan, prop: Property) -> str:
     """What to type, or to call, to run the same cases again and see the property fail."""
-    if plan.unnamed:
-        arguments = f"seed={plan.seed}, cases={plan.cases}, only=[{prop.name!r}]"
-        if plan.device != "cpu":
-            arguments += f", device={plan.device!r}"
-        if len(plan.dtypes) < len(DTYPES):
-            arguments += f", dtypes={list(plan.dtypes)}"
-        if plan.strength > DEFAULT_STRENGTH:
-            arguments += f", strength={plan.strength}"
-        return f"verify(..., {arguments})"
-    words = ["patchify-verify", "run", "--implementation", plan.name, "--seed", str(plan.seed)]
-    words += ["--cases", str(plan.cases), "--only", prop.name]
-    if plan.device != "cpu":
-        words += ["--device", plan.device]
+    options: dict[str, Any] = {"seed": plan.seed, "cases": plan.cases, "only": [prop.name]}
+    if plan.device != DEFAULT_DEVICE:
+        options["device"] = plan.device
     if len(plan.dtypes) < len(DTYPES):
-        words += ["--dtypes", ",".join(plan.dtypes)]
-    # Without it the same cases are drawn, but fewer are steered.
-    if plan.strength > DEFAULT_STRENGTH:
-        words += ["--strength", str(plan.strength)]
+        options["dtypes"] = list(plan.dtypes)
+    # Without these the same cases are drawn, but others are steered, and fewer shapes are small.
+    if plan.strength != DEFAULT_STRENGTH:
+        options["strength"] = plan.strength
+    if plan.scope_margin:
+        options["scope_margin"] = plan.scope_margin
+    if plan.unnamed:
+        return f"verify(..., {', '.join(f'{name}={value!r}' for name, value in options.items())})"
+    words = ["patchify-verify", "run", "--implementation", plan.name]
+    for name, value in options.items():
+        words += [f"--{name.replace('_', '-')}", ",".join(value) if isinstance(value, list) else str(value)]
     return shlex.join(words)
