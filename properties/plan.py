@@ -91,8 +91,7 @@ class Plan:
         for kind, most in CASES_IN_A_SHARD.items():
             if self.properties_of(kind):
                 found += [f"{kind}{part}" for part in range(math.ceil(self._count(kind) / most))]
-        many = [f"random{part}" for part in range(SHARDS_LOOKED_AT, math.ceil(self.cases / CASES_IN_A_SHARD["random"]))]
-        return tuple([shard for shard in found if shard not in set(many)] + [shard for shard in many if shard in found])
+        return tuple(sorted(found, key=_is_late))
 
     @property
     def space(self) -> Space:
@@ -219,6 +218,11 @@ class Plan:
         if kind.endswith("steered"):
             return _steered(self.seed, kind, self.cases, self.dtypes, self.strength)
         return _compiled(self.seed, _data_dim(kind), self.cases, self.dtypes)
+
+
+def _is_late(shard: str) -> bool:
+    """Whether a shard holds only more of what other shards hold."""
+    return shard.startswith("random") and int(shard.removeprefix("random")) >= SHARDS_LOOKED_AT
 
 
 @lru_cache(maxsize=2 * SHARDS_LOOKED_AT)
