@@ -53,6 +53,7 @@ def run_on_executor(
         CannotRun: where a task fails again and again; what was done until then is kept.
     """
     plan = journal.plan()
+    journal.go_on()
     until = None if budget is None else time.monotonic() + budget
     stopped = None
 

@@ -64,6 +64,10 @@ class Journal:
         """The shards of a plan that are not done."""
         return [shard for shard in plan.shards if not (self.folder / f"{shard}.json").exists()]
 
+    def go_on(self) -> None:
+        """Note that the run has not ended."""
+        (self.folder / "end.json").unlink(missing_ok=True)
+
     def end(self, stopped: str | None, records: Mapping[str, Record]) -> None:
         """Note that the run has ended, why early, if it did, and what was found out about its failures."""
         told = {name: record.to_json() for name, record in records.items()}

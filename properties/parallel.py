@@ -49,6 +49,7 @@ def run_on_workers(
     """
     plan = journal.plan()
     check_machine(plan.device)
+    journal.go_on()
     until = None if budget is None else time.monotonic() + budget
     stopped = None
 
