@@ -1,19 +1,16 @@
 """What a run is to do, settled and checked before it starts."""
 
-import math
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import torch
 
-from properties import small_scope
-from properties.case import DTYPES, PARAMETERS_AND_INPUT, Backward, Case
+from properties import sharding, small_scope
+from properties.case import DTYPES, Case
 from properties.families import PROPERTIES
-from properties.generation import draw_cases
 from properties.implementation import CannotRun, Implementation, resolve
 from properties.landmarks import landmarks
 from properties.options import DEFAULT_DEVICE, DEFAULT_IMPLEMENTATION, DEFAULT_PROFILE, DEFAULT_STRENGTH, PROFILES
@@ -21,24 +18,7 @@ from properties.platform import available, leaks_nan
 from properties.property import LEVELS, Property
 from properties.record import Record, read_folder, versions
 from properties.space import Space
-from properties.steering import steered
 from properties.tensors import TORCH_DTYPES
-
-# Cases in a shard of each kind, at most. Constants, so that a run has the same cases however many workers share it; and
-# so few that workers share the last ones evenly. The two cases of a small shape are in one shard.
-CASES_IN_A_SHARD = {
-    "random": 50,
-    "steered": 50,
-    **dict.fromkeys(("compiled1D-", "compiled2D-", "compiled3D-", "compiled-steered"), 4),
-    **dict.fromkeys(("small1D-", "small2D-", "small3D-"), 1000),
-}
-# Compiling takes as long as hundreds of other checks, and for volumes longer still. By data_dim: one case in so many is
-# drawn once more to be compiled, and how many are at most, since beyond them time is better spent on other cases.
-CASES_FOR_A_COMPILATION = {1: 50, 2: 50, 3: 100}
-MOST_COMPILATIONS = {1: 60, 2: 60, 3: 30}
-# Shards of drawn cases whose gaps steered cases fill: more would leave fewer gaps, but any worker of a long run must
-# draw them to know its steered cases.
-SHARDS_LOOKED_AT = 6
 
 
 @dataclass(frozen=True)
@@ -88,10 +68,8 @@ class Plan:
     def all_shards(self) -> tuple[str, ...]:
         """The names of the shards of the whole run: some of every kind first, in case there is no time for all."""
         found = [shard for shard in ("regressions", "landmarks") if self.properties_of(shard)]
-        for kind, most in CASES_IN_A_SHARD.items():
-            if self.properties_of(kind):
-                found += [f"{kind}{part}" for part in range(math.ceil(self._count(kind) / most))]
-        return tuple(sorted(found, key=_is_late))
+        found += [shard for kind in sharding.KINDS if self.properties_of(kind) for shard in sharding.shards(self, kind)]
+        return tuple(sorted(found, key=sharding.is_late))
 
     @property
     def space(self) -> Space:
@@ -192,68 +170,7 @@ class Plan:
             return {name: record.case for name, record in self.replayed.items()}
         if shard == "landmarks":
             return landmarks(self.dtypes)
-        kind = shard.rstrip("0123456789")
-        first, most = int(shard.removeprefix(kind)) * CASES_IN_A_SHARD[kind], CASES_IN_A_SHARD[kind]
-        if kind == "random":
-            found = _random(self.seed, shard, min(most, self.cases - first), self.dtypes)
-        elif kind.startswith("small"):
-            margin = self.scope_margin
-            found = tuple(small_scope.small_scope(_data_dim(kind), self.dtypes, margin, first // 2, most // 2))
-        else:
-            found = self._every(kind)[first : first + most]
-        if self.device.startswith("cuda") and kind in ("random", "steered"):
-            found = tuple(_with_tf32(case) if i % 2 else case for i, case in enumerate(found))
-        return {f"{shard}/{i}": case for i, case in enumerate(found)}
-
-    def _count(self, kind: str) -> int:
-        """The cases in all shards of a kind."""
-        if kind == "random":
-            return self.cases
-        if kind.startswith("small"):
-            return 2 * small_scope.count(_data_dim(kind), self.scope_margin)
-        return len(self._every(kind))
-
-    def _every(self, kind: str) -> tuple[Case, ...]:
-        """The cases of all shards that are compiled or steered."""
-        if kind.endswith("steered"):
-            return _steered(self.seed, kind, self.cases, self.dtypes, self.strength)
-        return _compiled(self.seed, _data_dim(kind), self.cases, self.dtypes)
-
-
-def _is_late(shard: str) -> bool:
-    """Whether a shard holds only more of what other shards hold."""
-    return shard.startswith("random") and int(shard.removeprefix("random")) >= SHARDS_LOOKED_AT
-
-
-@lru_cache(maxsize=2 * SHARDS_LOOKED_AT)
-def _random(seed: int, shard: str, count: int, dtypes: tuple[str, ...]) -> tuple[Case, ...]:
-    return tuple(draw_cases(f"{seed}/{shard}", count, dtypes))
-
-
-@cache
-def _compiled(seed: int, data_dim: int, cases: int, dtypes: tuple[str, ...]) -> tuple[Case, ...]:
-    """The drawn cases that are compiled."""
-    if cases == 0:
-        return ()
-    count = min(math.ceil(cases / CASES_FOR_A_COMPILATION[data_dim]), MOST_COMPILATIONS[data_dim])
-    # Hypothesis draws the simplest case first, a single pixel: that one is not worth a compilation.
-    drawn = draw_cases(f"{seed}/compiled{data_dim}D", count + 1, dtypes, (data_dim,))[1:]
-    return tuple(_compilable(case, i, dtypes) for i, case in enumerate(drawn))
-
-
-@cache
-def _steered(seed: int, kind: str, cases: int, dtypes: tuple[str, ...], strength: int) -> tuple[Case, ...]:
-    """The cases that reach what drawn ones miss: of those that are compiled, or of the others."""
-    if cases == 0 or strength == 0:
-        return ()
-    compiled = kind.startswith("compiled")
-    if compiled:
-        drawn = [case for data_dim in (1, 2, 3) for case in _compiled(seed, data_dim, cases, dtypes)]
-    else:
-        most = CASES_IN_A_SHARD["random"]
-        counts = [min(most, cases - first) for first in range(0, min(cases, SHARDS_LOOKED_AT * most), most)]
-        drawn = [case for i, count in enumerate(counts) for case in _random(seed, f"random{i}", count, dtypes)]
-    return steered(drawn, dtypes, strength, f"{seed}/{kind}", compiled=compiled)
+        return {f"{shard}/{i}": case for i, case in enumerate(sharding.cases_of(self, shard))}
 
 
 def make_plan(
@@ -348,41 +265,6 @@ def plan_from_options(option: Callable[[str], Any]) -> Plan:
         strength=profile.strength if option("strength") is None else option("strength"),
         regressions=option("regressions"),
     )
-
-
-def _with_tf32(case: Case) -> Case:
-    """The case with TF32 allowed, where that means something and its values survive it."""
-    return replace(case, tf32=case.input.dtype == "float32" and case.fill.name != "address")
-
-
-def _compilable(case: Case, number: int, dtypes: Sequence[str]) -> Case:
-    """A drawn case as it is compiled.
-
-    There are few of these, so what matters to a compiler takes turns instead of being drawn: the dtype, static sizes,
-    both layouts, gradients; and what would leave little to compare is left to the cases that are steered to it.
-    """
-    every = tuple(name for name in PARAMETERS_AND_INPUT if name != "bias" or case.spec.bias)
-    return replace(
-        case,
-        input=replace(
-            case.input,
-            batch=min(case.input.batch, 8),
-            dtype=dtypes[number % len(dtypes)],
-            layout="contiguous" if number % 4 == 0 else case.input.layout,
-        ),
-        fill=replace(case.fill, name="real" if case.fill.name == "real" else "exact"),
-        weight_layout=case.weight_layout if number % 4 == 3 else "plain",
-        backward=Backward(
-            every if number % 2 == 0 else case.backward.requires_grad,
-            "random" if case.backward.cotangent == "zero" else case.backward.cotangent,
-        ),
-        compiled="static" if number % 3 == 1 else "automatic",
-    )
-
-
-def _data_dim(kind: str) -> int:
-    """The number of axes in the name of a kind of shard, such as ``small2D-``."""
-    return int(kind.removesuffix("D-")[-1])
 
 
 def _known(option: str, given: Sequence[str] | Mapping[str, str], allowed: Sequence[str]) -> None:

@@ -18,7 +18,8 @@ from properties.case import COMPILED, DTYPES, Case, Input, Spec
 from properties.coverage import NUMBER, Bools, cells, emptied, marked, named, row, together
 from properties.generation import draw_cases
 from properties.landmarks import landmarks
-from properties.plan import CASES_IN_A_SHARD, Plan, make_plan
+from properties.plan import Plan, make_plan
+from properties.sharding import KINDS
 from properties.small_scope import count, small_scope
 from properties.space import Space, build, possible
 from properties.steering import steered
@@ -203,7 +204,7 @@ def test_shards_are_cut_evenly(strength: int) -> None:
         cases = plan.cases_of(shard)
         assert list(cases) == (list(cases) if shard == "landmarks" else [f"{shard}/{i}" for i in range(len(cases))])
         sizes.setdefault(shard.rstrip("0123456789"), []).append(len(cases))
-    for kind, most in CASES_IN_A_SHARD.items():
+    for kind, most in KINDS.items():
         *full, last = sizes.get(kind, [1])
         assert set(full) <= {most}
         assert 0 < last <= most
