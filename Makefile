@@ -7,9 +7,9 @@ BIN = .venv/bin
 verify: .venv/installed
 	@$(BIN)/patchify-verify run --level robust --regressions regressions $(if $(SEED),--seed $(SEED))
 
-# The project's own tests, on all cores, after the linters.
+# The project's own tests, on all cores, after the linters. Tests of one file share what they have computed.
 test: lint
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist loadscope
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -80,7 +80,7 @@ class ContractRun:
         for group, shards in self.groups.items():
             judged = {prop.name for shard in shards for prop in self.plan.properties_of(shard)}
             checks += [
-                pytest.param((self, prop, group), id=f"{prop.name}-{group}", marks=pytest.mark.xdist_group(group))
+                pytest.param((self, prop, group), id=f"{prop.name}-{group}")
                 for prop in self.plan.properties
                 if prop.name in judged
             ]

@@ -5,7 +5,6 @@ It is loaded in every run of pytest where the package is installed, so it import
 
 import re
 import secrets
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +24,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         f"--{PREFIX}shards", type=count, metavar="N", help="make N items of each property, for the workers of xdist"
     )
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_cmdline_main(config: pytest.Config) -> Generator[None, object, object]:
-    """Under xdist, keep the properties of one shard on one worker: they share the shard's trials."""
-    if _collects_contract(config) and getattr(config.option, "numprocesses", None) and config.option.dist == "no":
-        config.option.dist = "loadgroup"
-    return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -81,6 +72,16 @@ def _refuse_second_seed(config: pytest.Config) -> None:
             f"--hypothesis-seed beside --{PREFIX}seed: it would give all shards the same cases, so what is drawn here "
             f"follows from --{PREFIX}seed alone; leave --hypothesis-seed out"
         )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object | None:
+    """Under xdist, keep the properties of one shard on one worker: they share the shard's trials."""
+    if not _collects_contract(config) or config.option.dist not in ("load", "loadscope", "loadgroup"):
+        return None
+    from properties.xdist_scheduling import ShardScheduling
+
+    return ShardScheduling(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)

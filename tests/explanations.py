@@ -7,16 +7,18 @@ a quarter of an hour. ``named`` says whether the sentence names the cause: a per
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from patchify import Patchify
 from properties.case import Case
 from properties.explanation import explain
 from properties.families import PROPERTIES
 from properties.plan import make_plan
 from properties.property import Property
 from properties.settings import undisturbed
-from properties.shard import run_shard
+from properties.shard import run_cases
 from properties.shrink import shrink
 from properties.trial import Trial
 from properties.verdict import Failed, Verdict
@@ -40,14 +42,22 @@ def judge(planted: Planted, prop: Property, case: Case) -> Verdict:
         return prop(Trial(case, planted.layer))
 
 
+@cache
+def _drawn(shard: str) -> dict[str, Case]:
+    """The cases of a shard of the default run, which are the same whatever the implementation."""
+    return make_plan(Patchify, seed=7).cases_of(shard)
+
+
+def first_failure(planted: Planted) -> Case | None:
+    """The first case of the default run on which a planted bug is detected as it is meant to be."""
+    plan = make_plan(planted.layer, seed=7, only=[planted.detected_by])
+    results = (result for shard in plan.shards for result in run_cases(plan, shard, _drawn(shard)))
+    return next((result.case for result in results if result.failed), None)
+
+
 def find(planted: Planted) -> Case:
     """The smallest failing case of the default run."""
-    plan = make_plan(planted.layer, seed=7, only=[planted.detected_by])
-    (prop,) = plan.properties
-    for shard in plan.shards:
-        tally = run_shard(plan, shard, stop_at=lambda name: True).tallies.get(prop.name)
-        if tally and tally.smallest_failure:
-            break
+    prop = BY_NAME[planted.detected_by]
     left = _MOST_COMPILATIONS if prop.on == "compiled" else 10**6
 
     def fails(case: Case) -> bool:
@@ -55,9 +65,9 @@ def find(planted: Planted) -> Case:
         left -= 1
         return left >= 0 and isinstance(judge(planted, prop, case), Failed)
 
-    assert tally is not None
-    assert tally.smallest_failure is not None
-    return shrink(Case.from_json(tally.smallest_failure.case), fails)
+    found = first_failure(planted)
+    assert found is not None
+    return shrink(found, fails)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from properties.implementation import CannotRun
 from properties.journal import Journal
 from properties.report import Report
 from properties.run import run
+from tests.planted.forward import BiasAddedTwice
 from tests.test_parallel import ROOT, plan_of, told
 
 
@@ -153,8 +155,8 @@ def test_dask_worker_is_killed_in_the_middle(
     killer.join()
     assert workers[0].wait() == -signal.SIGKILL
     verdict = capsys.readouterr().out.splitlines()[-1]
-    alone = run(plan_of("tests.crashing:SlowAndWrong", cases=200, only=["zero_input_gives_bias"]))
-    assert verdict == alone.verdict_line
+    plan = plan_of("tests.crashing:SlowAndWrong", cases=200, only=["zero_input_gives_bias"], strength=2)
+    assert verdict == run(replace(plan, implementation=BiasAddedTwice)).verdict_line
     (record,) = records.iterdir()
     assert record.name.startswith("zero_input_gives_bias-")
 

@@ -1,11 +1,15 @@
-"""The pytest plugin, in processes of its own: selection, table, messages, exit codes, xdist, no trace elsewhere."""
+"""The pytest plugin, in sessions of its own: selection, table, messages, exit codes, xdist, no trace elsewhere."""
 
 import re
 
 import pytest
 
+# Imported here, since a session in this process forgets the modules that it imports, and torch can be imported once.
+import properties.contract_run  # noqa: F401
+
 pytest_plugins = ["pytester"]
 
+COMMAND = ("--pyargs", "properties", "-p", "no:cacheprovider")
 # Everything that no test here is about is left out, so that each run is one shard of one cheap property.
 CHEAP = (
     *("--patchify-cases", "20", "--patchify-seed", "7", "--patchify-strength", "0"),
@@ -30,8 +34,13 @@ def _layers(pytester: pytest.Pytester) -> None:
 
 
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
+    """Run pytest on the contract, in this process: importing torch takes longer than these runs."""
+    return pytester.runpytest_inprocess(*COMMAND, *arguments)
+
+
+def run_apart(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
     """Run pytest on the contract, in a process of its own."""
-    return pytester.runpytest_subprocess("--pyargs", "properties", "-p", "no:cacheprovider", *arguments)
+    return pytester.runpytest_subprocess(*COMMAND, *arguments)
 
 
 def table(result: pytest.RunResult) -> list[str]:
@@ -42,7 +51,7 @@ def table(result: pytest.RunResult) -> list[str]:
 
 
 def test_passes(pytester: pytest.Pytester) -> None:
-    result = run(pytester, "-v", *CHEAP, "--patchify-implementation", "layers:Right")
+    result = run_apart(pytester, "-v", *CHEAP, "--patchify-implementation", "layers:Right")
     assert result.ret == pytest.ExitCode.OK
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(
@@ -93,7 +102,7 @@ def test_xdist_gives_the_same_table(pytester: pytest.Pytester) -> None:
     )
     alone = run(pytester, *arguments)
     alone.assert_outcomes(failed=5)
-    shared = run(pytester, *arguments, "-n", "2")
+    shared = run_apart(pytester, *arguments, "-n", "2")
     shared.assert_outcomes(failed=5)
     assert alone.ret == shared.ret == pytest.ExitCode.TESTS_FAILED
     assert table(shared) == table(alone)
@@ -108,7 +117,7 @@ def test_fresh_seed_is_shared_by_the_workers(pytester: pytest.Pytester) -> None:
         *("--patchify-cases", "100", "--patchify-strength", "0"),
         *("--patchify-only", only, "--patchify-dtypes", "float64"),
     )
-    result = run(pytester, *arguments, "-n", "2")
+    result = run_apart(pytester, *arguments, "-n", "2")
     assert result.ret == pytest.ExitCode.OK
     found = re.search(r"^patchify: run seed (\d+): ", result.stdout.str(), flags=re.MULTILINE)
     assert found
@@ -187,7 +196,7 @@ def test_wrong_oracle_stops_the_run(pytester: pytest.Pytester) -> None:
         unfold.forward = lambda *arguments: right(*arguments) + 1
         """
     )
-    result = run(pytester, *CHEAP, "--confcutdir", ".", "--rootdir", ".", "-c", "/dev/null", "-p", "conftest")
+    result = run_apart(pytester, *CHEAP, "--confcutdir", ".", "--rootdir", ".", "-c", "/dev/null", "-p", "conftest")
     assert result.ret == pytest.ExitCode.INTERRUPTED
     output = result.stdout.str() + result.stderr.str()
     assert "could not run: the torch oracle in torch.int64 on a sequence with a remainder: tokens is" in output

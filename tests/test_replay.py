@@ -220,7 +220,7 @@ def test_script_of_what_is_no_record(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def items(pytester: pytest.Pytester, *arguments: Any) -> dict[str, str]:
     """The outcome of every item of a pytest session of its own."""
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-v", *arguments)
+    result = pytester.runpytest_inprocess("-p", "no:cacheprovider", "-v", *arguments)
     return dict(line.split()[:2] for line in result.outlines if "::replay " in line and not line.startswith("FAILED"))
 
 
@@ -242,7 +242,7 @@ def test_by_pytest(pytester: pytest.Pytester) -> None:
     assert items(pytester, f"regressions/{wrong.name}") == {f"regressions/{wrong.name}::replay": "FAILED"}
     fixed = items(pytester, f"regressions/{wrong.name}", "--patchify-implementation", "patchify:Patchify")
     assert fixed == {f"regressions/{wrong.name}::replay": "PASSED"}
-    result = pytester.runpytest_subprocess("regressions")
+    result = pytester.runpytest_inprocess("regressions")
     result.assert_outcomes(passed=2, failed=3)
     result.stdout.fnmatch_lines(
         [
@@ -258,7 +258,7 @@ def test_other_json_is_left_alone(pytester: pytest.Pytester) -> None:
     """The plugin is there in every session of pytest, of any project."""
     pytester.mkdir("data").joinpath("settings.json").write_text("{}")
     pytester.mkdir("regressions").joinpath("expected.json").write_text("{}")
-    assert pytester.runpytest_subprocess().ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert pytester.runpytest_inprocess().ret == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
 def test_regressions_run_first(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.test_plugin import LAYERS, run, table
+from tests.test_plugin import LAYERS, run_apart, table
 
 pytest_plugins = ["pytester"]
 
@@ -33,10 +33,10 @@ def _layers(pytester: pytest.Pytester) -> None:
 
 def test_groups_of_shards_do_not_change_the_run(pytester: pytest.Pytester) -> None:
     arguments = (*CHEAP, *WRONG, "--patchify-cases", "200")
-    alone = run(pytester, *arguments)
+    alone = run_apart(pytester, *arguments)
     alone.assert_outcomes(failed=8)
     files = ("--junitxml", "junit.xml", "--patchify-json", "report.json", "--patchify-regressions", "records")
-    shared = run(pytester, *arguments, "--patchify-shards", "3", "-n", "2", *files)
+    shared = run_apart(pytester, *arguments, "--patchify-shards", "3", "-n", "2", "-v", *files)
     shared.assert_outcomes(failed=6)
     records = sorted((pytester.path / "records").iterdir())
     # One for each property that failed, however many workers found it to fail.
@@ -44,10 +44,19 @@ def test_groups_of_shards_do_not_change_the_run(pytester: pytest.Pytester) -> No
     told = [line for line in table(shared) if "patchify-verify replay" not in line]
     assert told == table(alone)
     assert told[-1] == "FAILED: layers:BiasTwice: 0 of 2 properties held in 400 checks on 200 cases (run seed 7)"
+    _check_workers(shared.outlines)
     _check_junit(pytester.path / "junit.xml")
     report = json.loads((pytester.path / "report.json").read_text())
     assert (report["verdict"], report["checks"]) == (told[-1], 400)
     assert {pytester.path / member["record"] for member in report["failures"]} == set(records)
+
+
+def _check_workers(lines: list[str]) -> None:
+    """Each group of shards was run by one worker, though there were two."""
+    told = [re.match(r"\[(gw\d)\] .* FAILED .*test_property\[\w+-(\dof3)\]", line) for line in lines]
+    ran = {(found[1], found[2]) for found in told if found}
+    assert len(ran) == 3
+    assert {worker for worker, _ in ran} == {"gw0", "gw1"}
 
 
 def _check_junit(path: Path) -> None:
@@ -72,7 +81,7 @@ def _check_junit(path: Path) -> None:
 
 def test_layer_that_ends_its_process(pytester: pytest.Pytester) -> None:
     arguments = (*CHEAP, "--patchify-implementation", "layers:Crashes", "--patchify-cases", "60")
-    result = run(pytester, *arguments, "--patchify-regressions", "records")
+    result = run_apart(pytester, *arguments, "--patchify-regressions", "records")
     result.assert_outcomes(failed=4)
     assert result.outlines.count("  cause     layers:Crashes ends the process that it runs in") == 2
     assert len(list((pytester.path / "records").iterdir())) == 2
@@ -91,7 +100,7 @@ def test_profiles(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], told: str
 ) -> None:
     monkeypatch.setenv("CI", "true")
-    result = run(pytester, "--collect-only", *CHEAP[2:], *arguments)
+    result = run_apart(pytester, "--collect-only", *CHEAP[2:], *arguments)
     (header,) = [line for line in result.outlines if line.startswith("patchify: run seed ")]
     assert told in header
 
@@ -100,7 +109,7 @@ def test_fresh_cases_every_time_under_ci(pytester: pytest.Pytester, monkeypatch:
     monkeypatch.setenv("CI", "true")
     seeds = set()
     for _ in range(2):
-        result = run(pytester, "--patchify-cases", "5", *CHEAP[2:], "--hypothesis-profile", "ci")
+        result = run_apart(pytester, "--patchify-cases", "5", *CHEAP[2:], "--hypothesis-profile", "ci")
         found = re.search(r"^patchify: run seed (\d+): ", result.stdout.str(), flags=re.MULTILINE)
         assert found
         seeds.add(found[1])
@@ -123,11 +132,11 @@ def test_fresh_cases_every_time_under_ci(pytester: pytest.Pytester, monkeypatch:
     ],
 )
 def test_options_that_do_not_fit(pytester: pytest.Pytester, arguments: tuple[str, ...], message: str) -> None:
-    result = run(pytester, *arguments)
+    result = run_apart(pytester, *arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([message])
 
 
 def test_hypothesis_seed_alone_changes_no_cases(pytester: pytest.Pytester) -> None:
-    result = run(pytester, "--collect-only", "--hypothesis-seed", "8")
+    result = run_apart(pytester, "--collect-only", "--hypothesis-seed", "8")
     assert any(line.endswith("; --hypothesis-seed 8 changes none of its cases") for line in result.outlines)

@@ -3,9 +3,11 @@
 import pytest
 from torch import nn
 
-from properties.failure import examine
+from properties.case import Case
 from properties.plan import make_plan
 from properties.shard import run_shard
+from properties.shrink import shrink
+from properties.verdict import Failed
 from tests.planted import PLANTED, forward, gradients, interface, samples, windows
 
 DETECTED_BY = {planted.layer: planted.detected_by for planted in PLANTED}
@@ -48,7 +50,7 @@ def test_smallest_case(layer: type[nn.Module], expected: tuple[object, ...], why
     (prop,) = plan.properties
     found_first = run_shard(plan, "random0").tallies[prop.name].smallest_failure
     assert found_first is not None
-    smallest = examine(plan, prop, found_first).case
+    smallest = shrink(Case.from_json(found_first.case), lambda case: isinstance(prop.judge_case(case, layer), Failed))
 
     spec, given = smallest.spec, smallest.input
     found = (spec.data_dim, spec.in_features, spec.out_features, spec.patch_size, spec.step, spec.bias)
