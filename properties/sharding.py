@@ -24,7 +24,7 @@ KINDS = {
 }
 # Compiling takes as long as hundreds of other checks, and for volumes longer still. By data_dim: one case in so many is
 # drawn once more to be compiled, and how many are at most, since beyond them time is better spent on other cases.
-CASES_FOR_A_COMPILATION = {1: 50, 2: 50, 3: 100}
+CASES_FOR_A_COMPILATION = {1: 60, 2: 60, 3: 150}
 MOST_COMPILATIONS = {1: 60, 2: 60, 3: 30}
 # Shards of drawn cases whose gaps steered cases fill: more would leave fewer gaps, but any worker of a long run must
 # draw them to know its steered cases.

@@ -67,7 +67,7 @@ def test_fails(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert lines[start + 9] == (
         f"  replay    patchify-verify run --implementation {HERE}:BiasTwice --seed 7 --cases 20 "
-        "--only zero_input_gives_bias"
+        "--only zero_input_gives_bias --strength 0"
     )
     assert re.fullmatch(
         rf"FAILED: {HERE}:BiasTwice: 0 of 2 properties held in 40 checks on 20 cases \(run seed 7\)", lines[-1]
