@@ -17,7 +17,7 @@ from properties.journal import Journal
 from properties.parallel import run_on_workers
 from properties.plan import make_plan
 
-CASES = 3000
+CASES = 1500
 ROUNDS = 3
 
 
