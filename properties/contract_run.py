@@ -5,7 +5,7 @@ item's test report, which xdist carries to the process that prints the summary.
 """
 
 import io
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -165,17 +165,31 @@ class ContractRun:
 
     @cached_property
     def report(self) -> Report:
-        """The report on everything that was reported to this process."""
-        results = [self.reported[shard] for shard in self.plan.shards if shard in self.reported]
-        return conclude(self.plan, results, lambda found: self.records, regressions=self._option("regressions"))
+        """The report on everything that was reported to this process, and the properties that were selected.
+
+        Under xdist this process has selected nothing itself: what was judged tells.
+        """
+        judged = {name for result in self.reported.values() for name in result.tallies}
+        plan = replace(self.plan, properties=tuple(prop for prop in self.plan.properties if prop.name in judged))
+        results = [self.reported[shard] for shard in plan.shards if shard in self.reported]
+        props = {prop.name: prop for prop in plan.properties}
+
+        def known(found: Mapping[str, Found]) -> dict[str, Record]:
+            """A session that ended early has not come to the items of all properties that failed."""
+            return {name: self.records.get(name) or self._examine(props[name], one) for name, one in found.items()}
+
+        return conclude(plan, results, known, regressions=self._option("regressions"))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
         """Fail the session where the items passed one by one, but the run did not: a property ran no check, say."""
+        if not hasattr(self.config, "workerinput") and self.reported:
+            self._finish(session)
         self.temporary.cleanup()
-        if hasattr(self.config, "workerinput") or not self.reported:
-            return
-        if session.exitstatus == pytest.ExitCode.OK and not self.report.passed:
+
+    def _finish(self, session: pytest.Session) -> None:
+        passed = self.report.passed
+        if session.exitstatus == pytest.ExitCode.OK and not passed:
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
         if self._option("json"):
             write_json(self.report, self._option("json"))

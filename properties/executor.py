@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import asdict
 from math import ceil
 from pathlib import Path
@@ -50,7 +50,7 @@ def run_on_executor(
         on_case: called with the last case of every shard.
 
     Raises:
-        CannotRun: where a task fails again and again; what was done until then is kept.
+        CannotRun: where a task fails again and again, or the executor breaks; what was done until then is kept.
     """
     plan = journal.plan()
     journal.go_on()
@@ -108,7 +108,7 @@ def _carry_out(
     """Have tasks done, so many at a time; a task that cannot be submitted any more is left out.
 
     Raises:
-        CannotRun: where a task failed too often, after the others are done.
+        CannotRun: where a task failed too often, after the others are done, or the executor takes no more.
     """
     waiting = deque((task, 1) for task in tasks)
     running: dict[Future[Any], tuple[_Task, int]] = {}
@@ -131,6 +131,8 @@ def _carry_out(
                     waiting.append((task, tries + 1))
                 else:
                     lost.append(f"{task}, {tries} times: {type(error).__name__}: {error}")
+    except BrokenExecutor as error:
+        raise CannotRun(f"the executor takes no more tasks, what is done is kept: {error}") from error
     finally:
         for future in running:
             future.cancel()

@@ -23,17 +23,19 @@ def shown(console: Console, shards: Sequence[str]) -> Iterator[OnCase]:
         TextColumn("{task.percentage:.0f} %"),
         TimeRemainingColumn(),
     )
-    counts: dict[str, tuple[int, int]] = {}
+    before: dict[str, int] = {}
+    finished, cases = 0.0, 0
     start = said = time.monotonic()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("run", total=len(shards), told="")
 
         def on_case(shard: str, done: int, of: int, failed: Sequence[str]) -> None:
-            nonlocal said
-            counts[shard] = done, of
-            finished = sum(done / of for done, of in counts.values())
+            nonlocal said, finished, cases
+            more = done - before.get(shard, 0)
+            before[shard] = done
+            finished += more / of
+            cases += more
             seconds = max(time.monotonic() - start, 1e-9)
-            cases = sum(done for done, _ in counts.values())
             told = f"{finished:.0f} of {len(shards)} shards, {cases} cases, {cases / seconds:.1f} cases/s"
             progress.update(bar, completed=finished, told=told)
             if progress.disable and time.monotonic() - said >= _PAUSE:

@@ -29,6 +29,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "stopped": report.stopped,
         "cases": report.cases,
         "shards": len(report.results),
+        "shards_planned": len(report.plan.shards),
         "checks": sum(report.checks.values()),
         "properties": [
             {

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -77,6 +78,21 @@ def test_task_that_is_lost_again_and_again(tmp_path: Path) -> None:
     # The same run goes on, here or elsewhere.
     with ThreadPoolExecutor(1) as executor:
         assert run_on_executor(journal, executor, jobs=1).cases == 10
+
+
+class Broken(ThreadPoolExecutor):
+    """As a pool of processes is where one of them has died."""
+
+    def submit(self, *arguments: Any, **named: Any) -> Future[Any]:
+        raise BrokenProcessPool("a process ended abruptly")
+
+
+def test_broken_executor(tmp_path: Path) -> None:
+    journal = Journal(tmp_path)
+    journal.start(plan_of("patchify:Patchify", cases=10))
+    message = r"^the executor takes no more tasks, what is done is kept: a process ended abruptly$"
+    with Broken(1) as executor, pytest.raises(CannotRun, match=message):
+        run_on_executor(journal, executor, jobs=1)
 
 
 def test_budget(tmp_path: Path) -> None:

@@ -51,6 +51,23 @@ def test_groups_of_shards_do_not_change_the_run(pytester: pytest.Pytester) -> No
     assert {pytester.path / member["record"] for member in report["failures"]} == set(records)
 
 
+def test_selection_under_xdist(pytester: pytest.Pytester) -> None:
+    arguments = (*CHEAP, "--patchify-implementation", "layers:Right", "--patchify-cases", "60")
+    result = run_apart(pytester, *arguments, "-k", "homogeneous", "-n", "2")
+    assert result.ret == pytest.ExitCode.OK
+    assert table(result)[-1] == "PASSED: layers:Right: 1 of 1 properties held in 60 checks on 60 cases (run seed 7)"
+
+
+def test_stops_at_the_first_failure(pytester: pytest.Pytester) -> None:
+    """The shard was run for all properties, so the report has the other failure, too."""
+    result = run_apart(pytester, *CHEAP, *WRONG, "--patchify-cases", "60", "-x", "--patchify-regressions", "records")
+    result.assert_outcomes(failed=1)
+    assert (
+        table(result)[-1] == "FAILED: layers:BiasTwice: 0 of 2 properties held in 100 checks on 50 cases (run seed 7)"
+    )
+    assert len(list((pytester.path / "records").iterdir())) == 2
+
+
 def _check_workers(lines: list[str]) -> None:
     """Each group of shards was run by one worker, though there were two."""
     told = [re.match(r"\[(gw\d)\] .* FAILED .*test_property\[\w+-(\dof3)\]", line) for line in lines]
