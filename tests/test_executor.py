@@ -161,7 +161,8 @@ def test_dask_worker_is_killed_in_the_middle(
     arguments += ["--only", "zero_input_gives_bias", "--run-dir", str(folder), "--regressions", str(records)]
 
     def kill() -> None:
-        while not any(folder.glob("random*.json")):
+        until = time.monotonic() + 120
+        while not any(folder.glob("random*.json")) and time.monotonic() < until:
             time.sleep(0.05)
         workers[0].send_signal(signal.SIGKILL)
 
