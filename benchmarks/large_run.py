@@ -19,8 +19,8 @@ from properties.report_json import write_json
 from properties.summary import headline, print_report
 
 CASES = 200_000
-# Cases between two looks at the memory.
-_EVERY = 1000
+# Cases after which to look at the memory for the first time, and between two looks from then on.
+_FIRST, _EVERY = 1000, 10_000
 _MIB = 2**20
 
 
@@ -32,12 +32,12 @@ def main(folder: Path, cases: int) -> int:
         plan = make_plan("patchify:Patchify", cases=cases, levels=levels, strength=PROFILES["nightly"].strength)
         journal.start(plan)
     memory = folder.with_suffix(".memory")
-    done = 0
+    done = sum(result.cases for result in journal.results(journal.plan()))
 
     def look(shard: str, count: int, of: int, failed: list[str]) -> None:
         nonlocal done
         done += 1
-        if done % _EVERY == 0:
+        if done == _FIRST or done % _EVERY == 0:
             sizes = sorted(process.memory_info().rss // _MIB for process in _processes())
             with memory.open("a") as file:
                 print(f"after {done} cases: {' '.join(map(str, sizes))} MiB resident", file=file)
@@ -47,8 +47,7 @@ def main(folder: Path, cases: int) -> int:
     console.print(headline(report.plan), soft_wrap=True, highlight=False)
     print_report(report, console)
     print("memory of each process of the run:")
-    lines = memory.read_text().splitlines()
-    print("\n".join([lines[0], *lines[9::10]]))
+    print(memory.read_text(), end="")
     write_json(report, folder.with_suffix(".json"))
     return 0 if report.passed else 1
 
