@@ -11,9 +11,10 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
+from properties.carry_out import carry_out
 from properties.journal import Journal
+from properties.local_workers import LocalWorkers
 from properties.options import PROFILES, cores
-from properties.parallel import run_on_workers
 from properties.plan import make_plan
 from properties.report_json import write_json
 from properties.summary import headline, print_report
@@ -42,7 +43,7 @@ def main(folder: Path, cases: int) -> int:
             with memory.open("a") as file:
                 print(f"after {done} cases: {' '.join(map(str, sizes))} MiB resident", file=file)
 
-    report = run_on_workers(journal, jobs=cores(), case_timeout=600.0, on_case=look)
+    report = carry_out(LocalWorkers(journal, cores(), case_timeout=600.0), on_case=look)
     console = Console(width=120)
     console.print(headline(report.plan), soft_wrap=True, highlight=False)
     print_report(report, console)

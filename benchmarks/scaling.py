@@ -12,9 +12,10 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from properties.carry_out import carry_out
 from properties.families import PROPERTIES
 from properties.journal import Journal
-from properties.parallel import run_on_workers
+from properties.local_workers import LocalWorkers
 from properties.plan import make_plan
 
 CASES = 1500
@@ -41,7 +42,7 @@ def _rate(jobs: int, only: list[str]) -> float:
         journal = Journal(Path(folder))
         journal.start(plan)
         start = time.perf_counter()
-        report = run_on_workers(journal, jobs=jobs)
+        report = carry_out(LocalWorkers(journal, jobs))
         return report.cases / (time.perf_counter() - start)
 
 

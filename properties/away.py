@@ -9,15 +9,15 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from properties.implementation import CannotRun
 from properties.journal import Journal
-from properties.parallel import examine_failures, run_shards
-from properties.platform import check_machine
+from properties.local_workers import LocalWorkers
 from properties.result import Found
 
 _COULD_NOT_RUN = 2
@@ -40,10 +40,7 @@ def run_away(
     Raises:
         CannotRun: where they cannot be run here.
     """
-    with TemporaryDirectory(prefix="patchify-run-") as folder:
-        journal = Journal(Path(folder))
-        journal.unpack(files)
-        _in_a_process(journal, {"shards": shards, "budget": budget, "case_timeout": case_timeout})
+    with _done_in_a_process(files, {"shards": shards, "budget": budget, "case_timeout": case_timeout}) as journal:
         packed = journal.pack(shards)
     del packed["plan.json"]
     return packed
@@ -64,15 +61,22 @@ def examine_away(files: Mapping[str, str], name: str, found: Mapping[str, Any], 
     Raises:
         CannotRun: where that cannot be done here.
     """
-    with TemporaryDirectory(prefix="patchify-run-") as folder:
-        journal = Journal(Path(folder))
-        journal.unpack(files)
-        _in_a_process(journal, {"property": name, "found": found, "shrink": shrink})
+    with _done_in_a_process(files, {"property": name, "found": found, "shrink": shrink}) as journal:
         record: dict[str, Any] = json.loads((journal.folder / "record").read_text())
         return record
 
 
-def _in_a_process(journal: Journal, task: Mapping[str, Any]) -> None:
+@contextmanager
+def _done_in_a_process(files: Mapping[str, str], task: Mapping[str, Any]) -> Iterator[Journal]:
+    """A journal of what was packed, once a process has done a task in its folder."""
+    with TemporaryDirectory(prefix="patchify-run-") as folder:
+        journal = Journal(Path(folder))
+        journal.unpack(files)
+        _do_in_a_process(journal, task)
+        yield journal
+
+
+def _do_in_a_process(journal: Journal, task: Mapping[str, Any]) -> None:
     (journal.folder / "task").write_text(json.dumps(task))
     # What can be imported here can be imported there.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -94,14 +98,12 @@ def do_task(folder: str) -> int:
     journal = Journal(Path(folder))
     task = json.loads((journal.folder / "task").read_text())
     try:
-        plan = journal.plan()
-        check_machine(plan.device)
         if "shards" in task:
             until = None if task["budget"] is None else time.monotonic() + task["budget"]
-            run_shards(journal, task["shards"], jobs=1, until=until, case_timeout=task["case_timeout"])
+            LocalWorkers(journal, jobs=1, case_timeout=task["case_timeout"]).run_shards(task["shards"], until=until)
         else:
             name = task["property"]
-            records = examine_failures(journal, plan, {name: Found(**task["found"])}, jobs=1, shrink=task["shrink"])
+            records = LocalWorkers(journal, jobs=1).examine({name: Found(**task["found"])}, shrink=task["shrink"])
             (journal.folder / "record").write_text(json.dumps(records[name].to_json()))
     except CannotRun as error:
         print(error, file=sys.stderr)

@@ -14,14 +14,15 @@ from rich.text import Text
 
 from oracles.agreement import OracleError
 from properties import progress
+from properties.carry_out import OnCase, Workers, carry_out
 from properties.clauses import print_clauses
 from properties.dask import dask_executor
-from properties.executor import run_on_executor
+from properties.executor_workers import ExecutorWorkers
 from properties.implementation import CannotRun
 from properties.journal import Journal
+from properties.local_workers import LocalWorkers
 from properties.merge import merge
 from properties.options import OPTIONS, add_options, cores, count, duration, names, part, seeds
-from properties.parallel import OnCase, run_on_workers
 from properties.picture import paint
 from properties.plan import plan_from_options
 from properties.platform import available
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--resume", type=Path, metavar="DIR", help="go on with the run in this folder; it has the plan"
     )
     run_parser.add_argument("--fail-fast", action="store_true", help="stop after the first case that fails")
-    run_parser.set_defaults(carry_out=_run)
+    run_parser.set_defaults(function=_run)
     about = "the report on a run whose parts were run one by one"
     merge_parser = commands.add_parser("merge", help=about, description=about)
     merge_parser.add_argument(
@@ -71,8 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     for option in ("regressions", "json"):
         merge_parser.add_argument(f"--{option}", **OPTIONS[option])
-    merge_parser.set_defaults(carry_out=_merge)
-    for name, carry_out, about in (
+    merge_parser.set_defaults(function=_merge)
+    for name, function, about in (
         ("replay", _replay, "run the cases of records again: FIXED, FAILED, INTERMITTENT or ERROR"),
         ("explain", _explain, "run the case of a record again and find out what kind of wrong it is"),
         ("script", _script, "print a standalone script, which needs torch alone, that shows the failure of a record"),
@@ -84,10 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             record_parser.add_argument("record", type=Path, metavar="FILE", help="the record")
         for option in ("implementation", "device"):
             record_parser.add_argument(f"--{option}", **OPTIONS[option])
-        record_parser.set_defaults(carry_out=carry_out)
+        record_parser.set_defaults(function=function)
     about = "print which properties check each clause, and which planted bugs they detect"
     clauses_parser = commands.add_parser("clauses", help=about, description=about)
-    clauses_parser.set_defaults(carry_out=_clauses)
+    clauses_parser.set_defaults(function=_clauses)
     about = "count the cases that it takes to detect each planted bug"
     power_parser = commands.add_parser("power", help=about, description=about)
     power_parser.add_argument(
@@ -96,11 +97,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     power_parser.add_argument(
         "--only", type=names, metavar="NAMES", help="planted bugs, such as forward.BiasAddedTwice"
     )
-    power_parser.set_defaults(carry_out=_power)
+    power_parser.set_defaults(function=_power)
     given = parser.parse_args(arguments)
     console = Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_A_FILE)
     try:
-        code: int = given.carry_out(console, given)
+        code: int = given.function(console, given)
     except KeyboardInterrupt:
         return INTERRUPTED
     except (CannotRun, OracleError) as error:
@@ -198,15 +199,21 @@ def _member(option: str) -> str:
 
 
 def _run_plan(journal: Journal, given: argparse.Namespace, on_case: OnCase) -> Report:
-    options = {
-        "budget": given.budget,
-        "case_timeout": given.case_timeout,
-        "fail_fast": given.fail_fast,
-        "shrink": not given.no_shrink,
-        "regressions": given.regressions,
-        "on_case": on_case,
-    }
+    with _workers(journal, given) as workers:
+        return carry_out(
+            workers,
+            budget=given.budget,
+            fail_fast=given.fail_fast,
+            shrink=not given.no_shrink,
+            regressions=given.regressions,
+            on_case=on_case,
+        )
+
+
+@contextmanager
+def _workers(journal: Journal, given: argparse.Namespace) -> Iterator[Workers]:
     if given.dask is None:
-        return run_on_workers(journal, jobs=given.jobs or cores(), **options)
+        yield LocalWorkers(journal, given.jobs or cores(), given.case_timeout)
+        return
     with dask_executor(given.dask) as (executor, jobs):
-        return run_on_executor(journal, executor, jobs=given.jobs or jobs, **options)
+        yield ExecutorWorkers(journal, executor, given.jobs or jobs, given.case_timeout)

@@ -19,8 +19,8 @@ from oracles.agreement import OracleError
 from properties.failure import failure_from
 from properties.implementation import CannotRun
 from properties.journal import Journal
+from properties.local_workers import LocalWorkers
 from properties.options import PREFIX
-from properties.parallel import examine_failures, run_shards
 from properties.plan import plan_from_options
 from properties.platform import available, check_machine
 from properties.property import Property
@@ -96,11 +96,11 @@ class ContractRun:
         self.plan = replace(self.plan, properties=tuple(prop for prop in self.plan.properties if prop.name in selected))
 
     @cached_property
-    def journal(self) -> Journal:
-        """The folder of the shards that this process has run."""
+    def workers(self) -> LocalWorkers:
+        """The process that runs the shards of this one."""
         journal = Journal(Path(self.temporary.name))
         journal.start(self.plan)
-        return journal
+        return LocalWorkers(journal, jobs=1, case_timeout=self._option("case-timeout"))
 
     def check(self, item: pytest.Item, prop: Property, group: str) -> None:
         """Have a group of shards run, if that is not done, and fail where one property does not hold on it."""
@@ -132,16 +132,15 @@ class ContractRun:
 
     def _run(self, shards: tuple[str, ...]) -> list[ShardResult]:
         try:
-            run_shards(self.journal, shards, jobs=1, case_timeout=self._option("case-timeout"))
+            self.workers.run_shards(shards)
         except CannotRun as error:
             pytest.fail(f"could not run: {error}", pytrace=False)
-        return self.journal.results(self.plan, shards)
+        return self.workers.journal.results(self.plan, shards)
 
     def _examine(self, prop: Property, found: Found) -> Record:
         """Shards on which the same property fails share the smallest case of the first."""
         if prop.name not in self.examined:
-            shrink = not self._option("no-shrink")
-            self.examined |= examine_failures(self.journal, self.plan, {prop.name: found}, jobs=1, shrink=shrink)
+            self.examined |= self.workers.examine({prop.name: found}, shrink=not self._option("no-shrink"))
         return self.examined[prop.name]
 
     @pytest.hookimpl(wrapper=True)

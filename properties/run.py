@@ -12,7 +12,7 @@ from properties.platform import check_machine
 from properties.record import Record
 from properties.report import Report, conclude
 from properties.result import Found, ShardResult
-from properties.shard import AfterCase, run_shard
+from properties.shard import run_shard
 
 
 def verify(
@@ -85,9 +85,8 @@ def run(
     fail_fast: bool = False,
     shrink: bool = True,
     regressions: Path | None = None,
-    after_case: AfterCase = lambda shard, done, of: None,
 ) -> Report:
-    """Carry out a plan; ``verify`` says what the arguments mean. ``after_case`` is called after every case."""
+    """Carry out a plan; ``verify`` says what the arguments mean."""
     if budget is not None and not (isinstance(budget, int | float) and budget > 0):
         raise CannotRun(f"budget must be a positive number of seconds, got {budget!r}")
     check_machine(plan.device)
@@ -99,7 +98,7 @@ def run(
         return fail_fast and name not in plan.expected_failures
 
     for shard in plan.shards:
-        result = run_shard(plan, shard, until=until, stop_at=stop_at, after_case=after_case)
+        result = run_shard(plan, shard, until=until, stop_at=stop_at)
         results.append(result)
         if any(tally.failed and stop_at(name) for name, tally in result.tallies.items()):
             stopped = "fail_fast"

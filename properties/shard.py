@@ -10,7 +10,6 @@ from properties.result import CaseResult, ShardResult, gather
 from properties.settings import undisturbed
 from properties.trial import Trial
 
-AfterCase = Callable[[str, int, int], None]
 BeforeCheck = Callable[[str, str], None]
 
 
@@ -20,7 +19,6 @@ def run_shard(
     *,
     until: float | None = None,
     stop_at: Callable[[str], bool] = lambda name: False,
-    after_case: AfterCase = lambda shard, done, of: None,
 ) -> ShardResult:
     """Run all properties of a plan on all cases of a shard.
 
@@ -29,16 +27,8 @@ def run_shard(
         shard: a name from ``plan.shards``.
         until: ``time.monotonic()`` after which no further case is begun.
         stop_at: whether to stop after a case on which the named property has failed.
-        after_case: called after every case with the shard, the cases done and their number.
     """
-    cases = plan.cases_of(shard)
-
-    def counted() -> Iterator[CaseResult]:
-        for done, result in enumerate(run_cases(plan, shard, cases, until=until, stop_at=stop_at), start=1):
-            after_case(shard, done, len(cases))
-            yield result
-
-    return gather(shard, counted())
+    return gather(shard, run_cases(plan, shard, plan.cases_of(shard), until=until, stop_at=stop_at))
 
 
 def run_cases(
@@ -48,13 +38,12 @@ def run_cases(
     *,
     until: float | None = None,
     stop_at: Callable[[str], bool] = lambda name: False,
-    before_check: BeforeCheck = lambda case, name: None,
 ) -> Iterator[CaseResult]:
-    """Run some cases of a shard; ``before_check`` is called with the names of a case and a property."""
+    """Run some cases of a shard."""
     for name, case in cases.items():
         if until is not None and time.monotonic() >= until:
             return
-        result = run_case(plan, plan.properties_on(shard, name), case, name, before_check)
+        result = run_case(plan, plan.properties_on(shard, name), case, name)
         yield result
         if any(stop_at(prop) for prop in result.failed):
             return
@@ -67,7 +56,7 @@ def run_case(
     name: str = "",
     before_check: BeforeCheck = lambda case, name: None,
 ) -> CaseResult:
-    """Judge one trial by every property."""
+    """Judge one trial by every property; ``before_check`` is called with the names of the case and each of them."""
     verdicts = {}
     with undisturbed(plan.device, tf32=case.tf32):
         trial = Trial(case, plan.implementation, plan.device)

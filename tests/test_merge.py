@@ -10,22 +10,21 @@ from typing import Any
 
 import pytest
 
+from properties.carry_out import carry_out
 from properties.command import main
 from properties.implementation import CannotRun
-from properties.journal import Journal
+from properties.local_workers import LocalWorkers
 from properties.merge import merge
-from properties.parallel import run_on_workers
 from properties.plan import Plan
 from properties.run import run
-from tests.test_parallel import ONLY, plan_of, told
+from tests.test_local_workers import ONLY, plan_of, started, told
 
 WRONG = "tests.planted.forward:BiasAddedTwice"
 
 
 def run_part(plan: Plan, part: tuple[int, int], folder: Path, **options: Any) -> Path:
-    journal = Journal(folder / f"part{part[0]}")
-    journal.start(replace(plan, part=part))
-    run_on_workers(journal, jobs=1, **options)
+    journal = started(folder / f"part{part[0]}", replace(plan, part=part))
+    carry_out(LocalWorkers(journal, jobs=1), **options)
     return journal.folder
 
 

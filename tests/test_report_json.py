@@ -9,7 +9,7 @@ from jsonschema import Draft202012Validator
 from properties.command import main
 from properties.report_json import report_json, write_json
 from properties.run import run
-from tests.test_parallel import plan_of
+from tests.test_local_workers import plan_of
 
 SCHEMA = json.loads(files("properties").joinpath("report.schema.json").read_text("utf-8"))
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 import hypothesis.core
 import pytest
 
+from properties.carry_out import in_order
 from properties.case import Fill
 from properties.generation import draw_cases
-from properties.parallel import in_order
 from properties.plan import Plan
 from properties.result import ShardResult
 from properties.shard import run_shard
-from tests.test_parallel import plan_of
+from tests.test_local_workers import plan_of
 
 
 def sequences(plan: Plan) -> list[str]:

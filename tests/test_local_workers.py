@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from properties.carry_out import carry_out
 from properties.command import main
 from properties.journal import Death, Journal
-from properties.parallel import run_on_workers
+from properties.local_workers import LocalWorkers
 from properties.plan import Plan, make_plan
 from properties.record import read_record
 from properties.replay import Outcome, replay
@@ -33,10 +34,15 @@ def plan_of(implementation: str, **changes: Any) -> Plan:
     return make_plan(implementation, **{"cases": 120, "seed": 7, "only": ONLY, "strength": 0, **changes})
 
 
-def run_plan(plan: Plan, folder: Path, **options: Any) -> Report:
+def started(folder: Path, plan: Plan) -> Journal:
+    """The journal of a run that is to begin."""
     journal = Journal(folder)
     journal.start(plan)
-    return run_on_workers(journal, **{"jobs": 2, **options})
+    return journal
+
+
+def run_plan(plan: Plan, folder: Path, *, jobs: int = 2, case_timeout: float | None = None, **options: Any) -> Report:
+    return carry_out(LocalWorkers(started(folder, plan), jobs, case_timeout), **options)
 
 
 def told(report: Report) -> Any:
@@ -128,7 +134,7 @@ def test_resumed_after_a_kill(tmp_path: Path) -> None:
     # As a write leaves it that was cut off.
     with (tmp_path / "run" / "random0.cases").open("a") as file:
         file.write('{"name": "random0/')
-    report = run_on_workers(journal, jobs=2)
+    report = carry_out(LocalWorkers(journal, jobs=2))
     assert told(report) == told(run(replace(plan, implementation=make_plan("patchify:Patchify").implementation)))
 
 
@@ -188,8 +194,7 @@ def test_folder_of_another_run(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_journal_reads_what_it_wrote(tmp_path: Path) -> None:
     plan = plan_of("patchify:Patchify", cases=3)
-    journal = Journal(tmp_path)
-    journal.start(plan)
+    journal = started(tmp_path, plan)
     death = Death("random0/1", "homogeneous", "process died (signal 11)")
     journal.add_death("random0", death)
     assert journal.deaths("random0") == [death]

@@ -16,21 +16,20 @@ from typing import Any
 
 import pytest
 
+from properties.carry_out import carry_out
 from properties.command import main
-from properties.executor import run_on_executor
+from properties.executor_workers import ExecutorWorkers
 from properties.implementation import CannotRun
-from properties.journal import Journal
 from properties.report import Report
 from properties.run import run
 from tests.planted.forward import BiasAddedTwice
-from tests.test_parallel import ROOT, plan_of, told
+from tests.test_local_workers import ROOT, plan_of, started, told
 
 
 def run_plan(folder: Path, implementation: str = "patchify:Patchify", **changes: Any) -> Report:
-    journal = Journal(folder)
-    journal.start(plan_of(implementation, **changes))
+    journal = started(folder, plan_of(implementation, **changes))
     with ProcessPoolExecutor(2, mp_context=get_context("forkserver")) as executor:
-        return run_on_executor(journal, executor, jobs=2)
+        return carry_out(ExecutorWorkers(journal, executor, jobs=2))
 
 
 def test_same_report_as_without(tmp_path: Path) -> None:
@@ -62,22 +61,20 @@ class Lossy(ThreadPoolExecutor):
 
 def test_lost_task_is_done_again(tmp_path: Path) -> None:
     plan = plan_of("patchify:Patchify", cases=10)
-    journal = Journal(tmp_path)
-    journal.start(plan)
+    journal = started(tmp_path, plan)
     with Lossy(2) as executor:
-        report = run_on_executor(journal, executor, jobs=1)
+        report = carry_out(ExecutorWorkers(journal, executor, jobs=1))
     assert told(report) == told(run(plan))
 
 
 def test_task_that_is_lost_again_and_again(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    journal.start(plan_of("patchify:Patchify", cases=10))
+    journal = started(tmp_path, plan_of("patchify:Patchify", cases=10))
     message = r"^some tasks were not done; the rest is kept:\n  \['random0'\], 3 times: OSError: the worker is gone$"
     with Lossy(3) as executor, pytest.raises(CannotRun, match=message):
-        run_on_executor(journal, executor, jobs=1)
+        carry_out(ExecutorWorkers(journal, executor, jobs=1))
     # The same run goes on, here or elsewhere.
     with ThreadPoolExecutor(1) as executor:
-        assert run_on_executor(journal, executor, jobs=1).cases == 10
+        assert carry_out(ExecutorWorkers(journal, executor, jobs=1)).cases == 10
 
 
 class Broken(ThreadPoolExecutor):
@@ -88,27 +85,24 @@ class Broken(ThreadPoolExecutor):
 
 
 def test_broken_executor(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    journal.start(plan_of("patchify:Patchify", cases=10))
+    journal = started(tmp_path, plan_of("patchify:Patchify", cases=10))
     message = r"^the executor takes no more tasks, what is done is kept: a process ended abruptly$"
     with Broken(1) as executor, pytest.raises(CannotRun, match=message):
-        run_on_executor(journal, executor, jobs=1)
+        carry_out(ExecutorWorkers(journal, executor, jobs=1))
 
 
 def test_budget(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    journal.start(plan_of("tests.crashing:Slow", cases=2000))
+    journal = started(tmp_path, plan_of("tests.crashing:Slow", cases=2000))
     with ThreadPoolExecutor(1) as executor:
-        report = run_on_executor(journal, executor, jobs=1, budget=8.0)
+        report = carry_out(ExecutorWorkers(journal, executor, jobs=1), budget=8.0)
     assert report.passed
     assert 0 < report.cases < 5000
 
 
 def test_fail_fast(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
-    journal.start(plan_of("tests.planted.forward:BiasAddedTwice", cases=1000))
+    journal = started(tmp_path, plan_of("tests.planted.forward:BiasAddedTwice", cases=1000))
     with ThreadPoolExecutor(1) as executor:
-        report = run_on_executor(journal, executor, jobs=1, fail_fast=True)
+        report = carry_out(ExecutorWorkers(journal, executor, jobs=1), fail_fast=True)
     assert report.failures
     assert report.cases < 1000
 
