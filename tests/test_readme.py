@@ -1,6 +1,8 @@
 """What the README shows is what the commands print."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,3 +22,21 @@ def test_failure_in_the_readme_is_what_its_command_prints(capsys: pytest.Capture
     shown = README.split(command, 1)[1].split("```")[0].strip()
     assert shown.startswith("uncovered_pixels_ignored failed")
     assert shown in printed
+
+
+def test_run_by_an_executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (code,) = [
+        block.split("```")[0] for block in README.split("```python\n")[1:] if "executor" in block.split("```")[0]
+    ]
+    smaller = {
+        "package.module:Name": "patchify:Patchify",
+        "cases=100_000": 'cases=10, strength=0, only=["homogeneous"]',
+    }
+    for shown, tried in smaller.items():
+        assert shown in code
+        code = code.replace(shown, tried)
+    monkeypatch.chdir(tmp_path)
+    with ThreadPoolExecutor(1) as executor:
+        names: dict[str, Any] = {"executor": executor}
+        exec(code, names)
+    assert (names["report"].passed, names["report"].cases) == (True, 10)
