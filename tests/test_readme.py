@@ -25,14 +25,10 @@ def test_failure_in_the_readme_is_what_its_command_prints(capsys: pytest.Capture
 
 
 def test_run_by_an_executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (code,) = [
-        block.split("```")[0] for block in README.split("```python\n")[1:] if "executor" in block.split("```")[0]
-    ]
-    smaller = {
-        "package.module:Name": "patchify:Patchify",
-        "cases=100_000": 'cases=10, strength=0, only=["homogeneous"]',
-    }
-    for shown, tried in smaller.items():
+    blocks = [block.split("```")[0] for block in README.split("```python\n")[1:]]
+    (code,) = [block for block in blocks if "executor" in block]
+    few = 'cases=10, strength=0, only=["homogeneous"]'
+    for shown, tried in {"package.module:Name": "patchify:Patchify", "cases=100_000": few}.items():
         assert shown in code
         code = code.replace(shown, tried)
     monkeypatch.chdir(tmp_path)
