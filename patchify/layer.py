@@ -122,7 +122,10 @@ class Patchify(nn.Module):
         # The addition must be there, bias or not, and outside linear(): what comes straight from a matrix product has
         # a layout that Inductor tries, and fails, to prove contiguous for three dynamic sizes.
         bias = 0 if self.conv.bias is None else self.conv.bias
-        return functional.linear(windows.flatten(self.data_dim + 1), self.conv.weight.flatten(1)) + bias
+        weight, windows = self.conv.weight.flatten(1), windows.flatten(self.data_dim + 1)
+        if torch.compiler.is_compiling():
+            return functional.linear(windows, weight) + bias
+        return _packed(functional.linear(_packed(windows), _packed(weight)) + bias)
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != self.data_dim + 2:
@@ -142,6 +145,16 @@ class Patchify(nn.Module):
                     f"axis {axis} has {x.shape[axis]} pixels, fewer than patch_size {self.patch_size}, "
                     f"shape {list(x.shape)}"
                 )
+
+
+def _packed(x: Tensor) -> Tensor:
+    """The same values, and in the backward pass the same gradients, with the strides that a new tensor has.
+
+    ``contiguous()`` leaves axes of size 1 their strides, whatever these are. On CPUs with bfloat16 instructions, torch
+    2.13 takes a matrix product whose operands differ from an earlier one's in nothing else for the same, but may
+    provide less memory for its intermediate results than that needs: it then writes past the end.
+    """
+    return x.reshape(-1).reshape(x.shape)
 
 
 def _positive_integer(name: str, value: int) -> int:

@@ -15,10 +15,25 @@ def lay_out(values: Tensor, layout: str) -> Tensor:
     An ``expanded`` tensor repeats its first sample. Memory between the elements of a ``sliced`` or ``stepped`` one
     holds NaN, so that whoever reads it is found out.
 
+    In bfloat16 on a CPU, axes of size 1 have the strides that they would have in a new tensor. With others torch's own
+    matrix product may write past the end of its memory (``patchify/layer.py`` says when), in whatever layer: what
+    crashes is then torch, and what does not crash is not to be trusted.
+
     Args:
         values: ``[B, *s, C]``.
         layout: a name from ``properties.case.LAYOUTS``.
     """
+    laid = _laid_out(values, layout)
+    if laid.dtype != torch.bfloat16 or laid.device.type != "cpu":
+        return laid
+    strides = list(laid.stride())
+    for axis in reversed(range(laid.ndim)):
+        if laid.shape[axis] == 1:
+            strides[axis] = strides[axis + 1] * laid.shape[axis + 1] if axis + 1 < laid.ndim else 1
+    return laid.as_strided(laid.shape, strides, laid.storage_offset())
+
+
+def _laid_out(values: Tensor, layout: str) -> Tensor:
     match layout:
         case "contiguous":
             return values.clone(memory_format=torch.contiguous_format)

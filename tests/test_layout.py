@@ -92,6 +92,20 @@ def test_odd_strides_are_on_axes_of_one() -> None:
     assert thin.stride() == (7, 7, 1, 7)
 
 
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", [(4, 1, 1), (1, 3, 1), (1, 1, 3, 1), (5, 1, 2, 1), (1, 1, 1)])
+def test_axes_of_one_in_bfloat16(layout: str, shape: tuple[int, ...]) -> None:
+    """Where torch's own matrix product may write past the end of its memory if their strides are odd."""
+    values = torch.arange(1.0, math.prod(shape) + 1).reshape(shape)
+    values = values[:1].expand(shape) if layout == "expanded" else values
+    found, other = lay_out(values.bfloat16(), layout), lay_out(values, layout)
+    assert torch.equal(found, values.bfloat16())
+    assert found.storage_offset() == other.storage_offset()
+    for axis, size in enumerate(shape):
+        inner = found.stride(axis + 1) * shape[axis + 1] if axis + 1 < len(shape) else 1
+        assert found.stride(axis) == (inner if size == 1 else other.stride(axis))
+
+
 def test_expanded_repeats_the_first_sample() -> None:
     found = lay_out(image(3), "expanded")
     assert torch.equal(found, image(3)[:1].repeat(3, 1, 1, 1))

@@ -4,6 +4,8 @@ import doctest
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
+from torch.nn import functional
 
 from patchify import Patchify, layer
 
@@ -201,3 +204,35 @@ def test_one_window_wide_in_bfloat16(channels: int, data_dim: int, patch_size: i
         tokens = inexact(x.to(given))
     assert tokens.dtype == torch.bfloat16
     assert torch.equal(tokens.double(), exact(x.double()))
+
+
+@pytest.mark.parametrize("shape", [(4, 1, 1), (1, 1, 3), (4, 1, 1, 1), (1, 2, 2, 1)])
+def test_axes_of_one_reach_the_matrix_product_with_plain_strides(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or torch, in bfloat16, may provide too little memory for it; forward and backward."""
+    strides: list[tuple[tuple[int, ...], tuple[int, ...]]] = []
+
+    def given(tensor: Tensor) -> None:
+        strides.append((tensor.shape, tensor.stride()))
+
+    def linear(x: Tensor, weight: Tensor) -> Tensor:
+        given(x)
+        given(weight)
+        tokens = functional.linear(x, weight)
+        tokens.register_hook(given)  # type: ignore[no-untyped-call]
+        return tokens
+
+    monkeypatch.setattr("patchify.layer.functional", SimpleNamespace(linear=linear))
+    embed = Patchify(shape[-1], 1, len(shape) - 2, patch_size=shape[-2])
+    for odd in (False, True):
+        tokens = embed(_ones(shape, odd))
+        tokens.backward(_ones(tokens.shape, odd))
+    assert len(strides) == 6
+    for size, stride in strides:
+        assert stride == torch.empty(size).stride()
+
+
+def _ones(shape: Sequence[int], transposed: bool) -> Tensor:
+    """Axes of size 1 have odd strides where the memory is in the opposite order."""
+    return torch.ones(tuple(reversed(shape))).permute(*reversed(range(len(shape)))) if transposed else torch.ones(shape)
