@@ -7,6 +7,7 @@ from properties.case import Case
 from properties.explanation.probe import Subject
 from properties.explanation.weight import describe_weight
 from properties.explanation.words import scaled
+from properties.families.purity import other_trials
 from properties.settings import SETTINGS, undisturbed
 from properties.tensors import TORCH_DTYPES
 from properties.trial import Trial
@@ -169,3 +170,24 @@ def cause_of_reuse(subject: Subject, case: Case) -> str | None:
         if torch.equal(first.detach(), second.detach()):
             return "a call overwrites the output of the call before with its own"
         return "a call changes the output of the call before"
+
+
+def cause_of_other_sizes(subject: Subject, case: Case) -> str | None:
+    """For which later call something is left behind, or for which earlier one something is changed."""
+    trial = _one(subject, case)
+    with undisturbed(subject.device, tf32=case.tf32):
+        for other in other_trials(trial):
+            layer, x = trial.make_layer(), trial.make_input()
+            tokens = trial.embed(layer, x, "forward")
+            if other.case.input.batch != case.input.batch:
+                kind = "another batch"
+            else:
+                kind = "other sizes with the same grid" if other.case.grid == case.grid else "another grid"
+            if not torch.equal(other.embed(layer, other.make_input(), "forward"), other.tokens):
+                return f"a call leaves something behind that changes the output of a later one for {kind}"
+            if not case.backward.requires_grad:
+                continue
+            for name, found in trial.differentiate(layer, x, tokens, trial.make_cotangent()).items():
+                if found is None or not torch.equal(found, trial.gradient(name)):
+                    return f"a forward pass for {kind} changes the {name} gradient of the one before it"
+    return None

@@ -148,6 +148,7 @@ _BY_PROPERTY: dict[str, Measure] = {
     "returns_tensor": _returned,
     "same_in_every_layout": _of_layouts,
     "same_on_second_call": _of_words(effects.cause_of_reuse),
+    "same_at_other_sizes": _of_words(effects.cause_of_other_sizes),
     "same_in_eval_mode": _of_words(effects.cause_of_mode),
     "arguments_unchanged": _of_words(effects.cause_of_change),
     "global_state_unchanged": _of_words(effects.cause_of_setting),

@@ -3,10 +3,14 @@
 These properties compare a layer with itself, so that one that is merely wrong is not reported here as well.
 """
 
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from properties.case import LAYOUTS
+from properties.case import LAYOUTS, Case, CaseError
 from properties.comparison import compare_all
 from properties.layout import lay_out
 from properties.property import checks
@@ -26,14 +30,14 @@ def same_tokens(trial: Trial, tokens: Tensor, what: str) -> Verdict:
     return compare_all(f"output values {what}", tokens, first, "output")
 
 
-def _same_gradients(trial: Trial, gradients: dict[str, Tensor | None], mode: str) -> Verdict:
-    """Compare the gradients of another run with those of the first."""
+def _same_gradients(trial: Trial, gradients: dict[str, Tensor | None], when: str) -> Verdict:
+    """Compare the gradients of another run, such as one "in eval mode", with those of the first."""
     verdict: Verdict = Passed()
     for name, gradient in gradients.items():
         first = Expectation(trial.gradient(name).double(), 2 * trial.expected_gradient(name).bound)
         if gradient is None:
-            return Failed(f"no gradient reaches the {name} in {mode} mode", observed="None", expected="a gradient")
-        verdict = compare_all(f"values of the {name} gradient change in {mode} mode", gradient, first, name)
+            return Failed(f"no gradient reaches the {name} {when}", observed="None", expected="a gradient")
+        verdict = compare_all(f"values of the {name} gradient change {when}", gradient, first, name)
         if isinstance(verdict, Failed):
             return verdict
     return verdict
@@ -63,6 +67,65 @@ def same_on_second_call(trial: Trial) -> Verdict:
 
 
 @checks("C14", on="drawn")
+def same_at_other_sizes(trial: Trial) -> Verdict:
+    """A layer gives at every size what a new one gives, forward and backward, whatever sizes it has seen before.
+
+    Catches indices, grids and sizes that are kept from one forward pass for the next, or for the backward passes, which
+    come after all of them.
+    """
+    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
+    layer, calls = trial.make_layer(), []
+    for call in [trial, *other_trials(trial), trial]:
+        x = call.make_input()
+        calls.append((call, x, call.embed(layer, x, f"forward of {list(x.shape)} after other sizes")))
+    for call, x, tokens in calls:
+        when = f"on {list(x.shape)} where a layer has seen other sizes"
+        verdict: Verdict = Passed()
+        # To compare bit for bit takes no expectation, which takes long.
+        if not torch.equal(tokens, call.tokens):
+            verdict = same_tokens(call, tokens, f"change {when}")
+        if isinstance(verdict, Passed) and call.case.backward.requires_grad:
+            gradients = call.differentiate(layer, x, tokens, call.make_cotangent())
+            if any(found is None or not torch.equal(found, call.gradient(name)) for name, found in gradients.items()):
+                verdict = _same_gradients(call, gradients, when)
+        if isinstance(verdict, Failed):
+            # A place at other sizes is none in the case.
+            return verdict if call is trial else replace(verdict, where=str(verdict.where))
+    return Passed()
+
+
+def other_trials(trial: Trial) -> list[Trial]:
+    """Trials of new layers with the same parameters, at sizes that have something in common with those of the trial.
+
+    The same grid, but other pixels left over; as many pixels in another shape; the same sizes, but another batch.
+    """
+    found = []
+    for case in other_cases(trial.case):
+        other = Trial(case, trial.implementation, trial.device)
+        # A fill may give them other parameters.
+        other.values = replace(other.values, weight=trial.values.weight, bias=trial.values.bias)
+        found.append(other)
+    return found
+
+
+def other_cases(case: Case) -> list[Case]:
+    """The cases of ``other_trials``, as far as there are such cases."""
+    sizes, step = case.input.sizes, case.spec.step
+    others = [tuple(reversed(sizes))]
+    if others == [sizes]:
+        others = [(sizes[0] + step, *sizes[1:]), (*sizes[:-1], sizes[-1] + step)]
+    if step > 1:
+        left_over = (sizes[-1] - case.spec.patch_size) % step
+        others.append((*sizes[:-1], sizes[-1] + (1 if left_over + 1 < step else -1)))
+    changes: list[dict[str, Any]] = [{"sizes": other} for other in dict.fromkeys(others)]
+    found = []
+    for change in [{"batch": case.input.batch + 1}, *changes]:
+        with suppress(CaseError):
+            found.append(replace(case, input=replace(case.input, **change)))
+    return found
+
+
+@checks("C14", on="drawn")
 def same_in_eval_mode(trial: Trial) -> Verdict:
     """Train and eval mode give the same output and gradients, and forward leaves the mode as it is.
 
@@ -78,7 +141,8 @@ def same_in_eval_mode(trial: Trial) -> Verdict:
         tokens = trial.embed(layer, x, f"forward in {mode} mode")
         verdict = same_tokens(trial, tokens, f"change in {mode} mode")
         if isinstance(verdict, Passed) and trial.case.backward.requires_grad:
-            verdict = _same_gradients(trial, trial.differentiate(layer, x, tokens, trial.make_cotangent()), mode)
+            gradients = trial.differentiate(layer, x, tokens, trial.make_cotangent())
+            verdict = _same_gradients(trial, gradients, f"in {mode} mode")
         if isinstance(verdict, Failed):
             return verdict
         if layer.training != training:

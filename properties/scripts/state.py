@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from properties.families.purity import other_cases
 from properties.implementation import CannotRun
 from properties.scripts.pieces import (
     bound,
@@ -17,7 +18,7 @@ from properties.scripts.pieces import (
     same_form,
     setting,
 )
-from properties.scripts.subject import Block, Body, Subject, by_name, indented, listed
+from properties.scripts.subject import Block, Body, Subject, by_name, indented, listed, looping
 from properties.scripts.tensors import lay_out
 from properties.settings import SETTINGS
 
@@ -112,6 +113,34 @@ def _second_call(s: Subject) -> list[str]:
         checking('"a later call"', "layer(x)", "before", twice),
         checking('"the opposite input"', "between", mirrored(s, "before"), thrice),
     ]
+
+
+def _other_sizes(s: Subject) -> list[str]:
+    """On numbers of its own, no two alike: what is wrong is which pixels are meant."""
+    shapes = [case.input_shape for case in (s.case, *other_cases(s.case), s.case)]
+    given, wanted = laid_out(s, "given"), s.case.backward.requires_grad
+    lines = [
+        "new, calls = copy.deepcopy(layer), []",
+        *looping("shape", [f"{shape}" for shape in shapes]),
+        f"    given = torch.arange(math.prod(shape){s.on_device}).sin().reshape(shape).to({s.dtype})",
+        *([f"    given = {given}"] if given != "given" else []),
+        "    given.requires_grad_()",
+        "    calls.append((given, layer(given)))",
+        "for given, found in calls:",
+        "    other = copy.deepcopy(new)",
+        "    expected = other(given)",
+        "    same = torch.allclose(found, expected, rtol=2**-6, atol=2**-6)",
+        '    assert same, f"{list(given.shape)}: observed {found.tolist()}, expected {expected.tolist()}"',
+    ]
+    for name in wanted:
+        one, another = ("given", "given") if name == "input" else (f"layer.conv.{name}", f"other.conv.{name}")
+        lines += [
+            f"    (right,) = torch.autograd.grad(expected.sum(), {another}, retain_graph=True)",
+            f"    (gradient,) = torch.autograd.grad(found.sum(), {one}, retain_graph=True)",
+            "    same = torch.allclose(gradient, right, rtol=2**-6, atol=2**-6)",
+            f'    assert same, f"{name} gradient: observed {{gradient.tolist()}}, expected {{right.tolist()}}"',
+        ]
+    return lines
 
 
 def _eval_mode(s: Subject) -> list[str]:
@@ -264,6 +293,7 @@ BODIES: dict[str, Body] = {
     "survives_copying": _copying,
     "survives_conversion": _conversion,
     "same_on_second_call": _second_call,
+    "same_at_other_sizes": _other_sizes,
     "same_in_eval_mode": _eval_mode,
     "same_without_grad": _without_grad,
     "same_in_every_layout": _other_layout,

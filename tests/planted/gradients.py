@@ -176,6 +176,24 @@ class BiasGradientCountsExpandedOnce(Differentiated):
         return super().bias_gradient(cotangent[:1] if cotangent.stride(0) == 0 else cotangent)
 
 
+class LastSizesDifferentiated(Differentiated):
+    """The backward pass takes the sizes of the last forward pass for its own: pixels beyond them get no gradient."""
+
+    _sizes: torch.Size | None = None
+
+    def embed(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if not torch.compiler.is_compiling():
+            self._sizes = x.shape
+        return super().embed(x, weight, bias)
+
+    def input_gradient(self, cotangent: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        found = super().input_gradient(cotangent, x, weight)
+        for axis, size in enumerate(self._sizes or x.shape):
+            within = torch.arange(found.shape[axis], device=found.device) < size
+            found = found * within.reshape([-1 if axis == other else 1 for other in range(found.ndim)])
+        return found
+
+
 class CotangentViewed(Differentiated):
     """The backward pass views the cotangent as a matrix, which only some layouts allow."""
 

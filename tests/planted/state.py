@@ -1,5 +1,6 @@
 """Defects of memory: what one call leaves behind for the next, stale copies of parameters, and modes."""
 
+import math
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from tests.planted.stages import Staged, convolve
+from tests.planted.stages import Staged, convolve, multiply, windows
 
 
 def _stale(weight: Tensor, copy: Tensor) -> Tensor:
@@ -128,6 +129,27 @@ class OutputBufferReused(Staged):
             last.copy_(now)
         self._last = None if now.is_inference() else now
         return tokens
+
+
+class PixelsKeptByGrid(Staged):
+    """Where the pixels of every window lie is computed once for each grid, though it depends on the sizes, too."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._pixels: dict[tuple[int, ...], Tensor] = {}
+
+    def embed(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if torch.compiler.is_compiling():
+            return super().embed(x, weight, bias)
+        grid = tuple(self.grid(x))
+        if grid not in self._pixels:
+            numbered = torch.arange(math.prod(x.shape[1:-1])).reshape(1, *x.shape[1:-1], 1)
+            self._pixels[grid] = windows(numbered, self.patch_size, self.stride).flatten()
+        flat = x.flatten(1, -2)
+        pixels = self._pixels[grid].clamp(max=flat.shape[1] - 1).to(x.device)
+        taps = [self.patch_size] * self.data_dim
+        gathered = flat.index_select(1, pixels).reshape(x.shape[0], *grid, *taps, x.shape[-1])
+        return multiply(gathered.movedim(-1, self.data_dim + 1), weight, bias)
 
 
 class RunningMeanAdded(Staged):
