@@ -24,13 +24,8 @@ def lay_out(values: Tensor, layout: str) -> Tensor:
         layout: a name from ``properties.case.LAYOUTS``.
     """
     laid = _laid_out(values, layout)
-    if laid.dtype != torch.bfloat16 or laid.device.type != "cpu":
-        return laid
-    strides = list(laid.stride())
-    for axis in reversed(range(laid.ndim)):
-        if laid.shape[axis] == 1:
-            strides[axis] = strides[axis + 1] * laid.shape[axis + 1] if axis + 1 < laid.ndim else 1
-    return laid.as_strided(laid.shape, strides, laid.storage_offset())
+    # A view has such strides wherever the size is 1, if the last axis does.
+    return laid.unsqueeze(-1).view(laid.shape) if laid.dtype == torch.bfloat16 and laid.device.type == "cpu" else laid
 
 
 def _laid_out(values: Tensor, layout: str) -> Tensor:

@@ -89,7 +89,7 @@ def _autocast(s: Subject) -> list[str]:
 
 
 def _exports(s: Subject) -> list[str]:
-    contiguous = s.pixels if s.case.input.layout == "contiguous" else lay_out(s.pixels, "contiguous", 1)
+    contiguous = s.pixels if s.case.input.layout == "contiguous" else lay_out(s, s.pixels, "contiguous")
     return [
         "tokens = layer(x)",
         f"given = {contiguous}",

@@ -100,7 +100,7 @@ def code_blocks(subject: Subject) -> list[Block]:
     )
     blocks = [Block("embed", embed), Block("gradients", gradients), Block("check", check)]
     if subject.case.input.layout not in ("contiguous", "expanded"):
-        expression = lay_out("pixels", subject.case.input.layout, subject.case.spec.data_dim)
+        expression = lay_out(subject, "pixels", subject.case.input.layout)
         blocks.append(Block("lay_out", ("def lay_out(pixels):", f"    return {expression}")))
     return [_inlined_layer(subject.case), *blocks] if subject.inline else blocks
 
@@ -239,5 +239,5 @@ def mirrored(subject: Subject, tokens: str) -> str:
 def laid_out(subject: Subject, name: str) -> str:
     """Values in the case's layout; where that is contiguous they already are."""
     if subject.case.input.layout == "expanded":
-        return lay_out(name if name.isidentifier() else f"({name})", "expanded", subject.case.spec.data_dim)
+        return lay_out(subject, name if name.isidentifier() else f"({name})", "expanded")
     return name if subject.case.input.layout == "contiguous" else f"lay_out({name})"

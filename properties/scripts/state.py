@@ -188,7 +188,7 @@ def _other_layout(s: Subject) -> list[str]:
         raise CannotRun("the verdict does not say which layout changes the output")
     return [
         "tokens = layer(x)",
-        f"other = {lay_out(s.pixels, layout[1], s.case.spec.data_dim)}",
+        f"other = {lay_out(s, s.pixels, layout[1])}",
         "found = layer(other)",
         *same_form(s, "found"),
         *like_first(s, "found"),

@@ -15,6 +15,8 @@ from properties.tensors import tensors
 # A script with more numbers, or more lines of them, contains the generator instead.
 _MOST_NUMBERS = 60
 _MOST_LINES = 14
+# Where axes of size 1 have the strides that they have in a new tensor.
+_PLAIN = ("contiguous", "expanded")
 _FRESH = "clone(memory_format=torch.contiguous_format)"
 
 
@@ -51,7 +53,7 @@ def literal_blocks(subject: Subject) -> list[Block]:
             repeated = "" if tuple(tensor.shape) == shape else f".expand{shape}"
             lines = literal(name, tensor, subject, repeated)
         if name == "cotangent" and case.backward.cotangent == "channels_first":
-            lines.append(f"cotangent = {lay_out('cotangent', 'channels_first', case.spec.data_dim)}")
+            lines.append(f"cotangent = {lay_out(subject, 'cotangent', 'channels_first')}")
         if name == "x" and "input" in case.backward.requires_grad:
             lines.append("x.requires_grad_()")
         blocks.append(Block(name, tuple(lines)))
@@ -62,7 +64,7 @@ def _laid_out_blocks(subject: Subject) -> list[Block]:
     case = subject.case
     if case.input.layout in ("contiguous", "expanded"):
         return []
-    lines = [f"x = {lay_out('pixels', case.input.layout, case.spec.data_dim)}"]
+    lines = [f"x = {lay_out(subject, 'pixels', case.input.layout)}"]
     if "input" in case.backward.requires_grad:
         lines.append("x.requires_grad_()")
     return [Block("x", tuple(lines))]
@@ -94,9 +96,14 @@ def _nested(numbers: list[str], shape: tuple[int, ...]) -> str:
     return f"[{', '.join(parts)}]"
 
 
-def lay_out(pixels: str, layout: str, data_dim: int) -> str:
+def lay_out(subject: Subject, pixels: str, layout: str) -> str:
     """``properties.layout.lay_out`` of a contiguous tensor, as an expression."""
-    axes = data_dim + 2
+    laid = _laid_out(pixels, layout, subject.case.spec.data_dim + 2)
+    plain = subject.case.input.dtype == "bfloat16" and subject.device == "cpu" and layout not in _PLAIN
+    return f"{laid}.unsqueeze(-1).view({pixels}.shape)" if plain else laid
+
+
+def _laid_out(pixels: str, layout: str, axes: int) -> str:
     backwards = ", ".join(str(axis) for axis in reversed(range(axes)))
     match layout:
         case "contiguous":
@@ -199,7 +206,7 @@ def drawn_input(subject: Subject, shape: str) -> list[str]:
     case = subject.case
     lines = drawn_pixels(subject, shape, "x")
     if case.input.layout != "contiguous":
-        lines.append(f"x = {lay_out('x', case.input.layout, case.spec.data_dim)}")
+        lines.append(f"x = {lay_out(subject, 'x', case.input.layout)}")
     return [*lines, "x.requires_grad_()"] if "input" in case.backward.requires_grad else lines
 
 
@@ -276,5 +283,5 @@ def drawn_cotangent(subject: Subject, shape: str, most: str = "", chosen: str = 
     if kind == "expanded":
         lines.append("cotangent = cotangent.flatten(0, -2)[0].clone().expand(cotangent.shape)")
     if kind == "channels_first":
-        lines.append(f"cotangent = {lay_out('cotangent', 'channels_first', case.spec.data_dim)}")
+        lines.append(f"cotangent = {lay_out(subject, 'cotangent', 'channels_first')}")
     return lines
