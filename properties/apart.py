@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext
 
@@ -50,6 +51,14 @@ def processes() -> ForkServerContext:
     """Makes processes that share nothing with this one, quickly: they are forked from one that has done nothing yet."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["properties.worker"])
+    # Whoever interrupts the run interrupts the process that reports on it, which ends the others: they are to take no
+    # notice, from their first moment on. The tracker is started before, since its start lets the signal through again.
+    resource_tracker.ensure_running()
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return context
 
 

@@ -2,8 +2,8 @@
 
 import json
 import os
-import signal
 import time
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -31,21 +31,21 @@ def work(folder: Path, connection: Connection) -> None:
     failure of it and whether to make it small. The answer to the first comes in parts, one for each case and None at
     the end; the answer to the second is a record.
     """
-    # Whoever interrupts the run interrupts the process that reports on it, which ends this one.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
     journal = Journal(folder)
     plan = journal.plan()
     check = _Check(folder, plan.device)
-    connection.send(None)
-    while (task := connection.recv()) is not None:
-        match task:
-            case (str(shard), None | float() as until):
-                _run(plan, journal, check, connection, shard, until)
-                connection.send(None)
-            case (str(name), Found() as found, bool(shrink)):
-                (prop,) = (prop for prop in plan.properties if prop.name == name)
-                connection.send(examine(plan, prop, found, shrink=shrink).to_json())
+    # Where whoever gives the tasks is gone, nothing is left to be done.
+    with suppress(EOFError, ConnectionError):
+        connection.send(None)
+        while (task := connection.recv()) is not None:
+            match task:
+                case (str(shard), None | float() as until):
+                    _run(plan, journal, check, connection, shard, until)
+                    connection.send(None)
+                case (str(name), Found() as found, bool(shrink)):
+                    (prop,) = (prop for prop in plan.properties if prop.name == name)
+                    connection.send(examine(plan, prop, found, shrink=shrink).to_json())
 
 
 def _run(

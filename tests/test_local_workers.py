@@ -145,25 +145,30 @@ def _wait_for_lines(path: Path, count: int) -> None:
         time.sleep(0.05)
 
 
-def test_interrupted(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "lines", "seconds"), [("plan.json", 0, 0.0), ("plan.json", 0, 3.0), ("random0.cases", 5, 0.0)]
+)
+def test_interrupted(tmp_path: Path, file: str, lines: int, seconds: float) -> None:
+    """While the processes start, and later."""
     arguments = ["run", "--implementation", "tests.crashing:Slow", "--cases", "120", "--seed", "7", "--strength", "0"]
     arguments += ["--only", ",".join(ONLY), "--jobs", "2", "--run-dir", str(tmp_path / "run")]
-    command = [sys.executable, "-c", "import sys; from properties.command import main; sys.exit(main(sys.argv[1:]))"]
     process = subprocess.Popen(
-        [*command, *arguments],
+        [*COMMAND, *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
     )
-    _wait_for_lines(tmp_path / "run" / "random0.cases", 5)
+    _wait_for_lines(tmp_path / "run" / file, lines)
+    time.sleep(seconds)
     # As a terminal does it: to all processes of the run.
     os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert errors == ""
-    assert "; interrupted (run seed 7)" in output.splitlines()[-1]
+    if lines:
+        assert "; interrupted (run seed 7)" in output.splitlines()[-1]
 
 
 def test_budget(tmp_path: Path) -> None:
