@@ -15,17 +15,24 @@ def lay_out(values: Tensor, layout: str) -> Tensor:
     An ``expanded`` tensor repeats its first sample. Memory between the elements of a ``sliced`` or ``stepped`` one
     holds NaN, so that whoever reads it is found out.
 
-    In bfloat16 on a CPU, axes of size 1 have the strides that they would have in a new tensor. With others torch's own
-    matrix product may write past the end of its memory (``patchify/layer.py`` says when), in whatever layer: what
-    crashes is then torch, and what does not crash is not to be trusted.
+    In bfloat16 on a CPU axes of size 1 have no odd strides (see ``with_plain_ones``).
 
     Args:
         values: ``[B, *s, C]``.
         layout: a name from ``properties.case.LAYOUTS``.
     """
     laid = _laid_out(values, layout)
-    # A view has such strides wherever the size is 1, if the last axis does.
-    return laid.unsqueeze(-1).view(laid.shape) if laid.dtype == torch.bfloat16 and laid.device.type == "cpu" else laid
+    return with_plain_ones(laid) if laid.dtype == torch.bfloat16 and laid.device.type == "cpu" else laid
+
+
+def with_plain_ones(x: Tensor) -> Tensor:
+    """A view in which axes of size 1 have the strides that they would have in a new tensor.
+
+    With others torch's own matrix product in bfloat16 on a CPU may write past the end of its memory, whatever the layer
+    (``patchify/layer.py`` says when): what crashes is then torch, and what does not crash is not to be trusted.
+    """
+    # A view takes such strides from the axis after one of size 1; there is one after the last.
+    return x.unsqueeze(-1).view(x.shape)
 
 
 def _laid_out(values: Tensor, layout: str) -> Tensor:

@@ -8,6 +8,7 @@ from oracles import rounding
 from oracles.precision import PRECISIONS
 from properties.comparison import compare_all
 from properties.families.purity import same_tokens
+from properties.layout import with_plain_ones
 from properties.platform import leaks_nan, nan_advice
 from properties.property import checks
 from properties.trial import Expectation, Trial, blaming
@@ -102,7 +103,8 @@ def runs_under_autocast(trial: Trial) -> Verdict:
         return Inapplicable(nan_advice(torch.bfloat16, trial.device))
     trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     with blaming("forward under autocast"), torch.autocast(trial.device.type, dtype=torch.bfloat16):
-        found: object = trial.layer(trial.make_input())
+        x = trial.make_input()
+        found: object = trial.layer(with_plain_ones(x) if trial.device.type == "cpu" else x)
     allowed = dict.fromkeys((torch.bfloat16, torch.float32, trial.dtype))
     if not isinstance(found, Tensor) or found.dtype not in allowed:
         return Failed(
