@@ -152,8 +152,10 @@ def test_interrupted(tmp_path: Path, file: str, lines: int, seconds: float) -> N
     """While the processes start, and later."""
     arguments = ["run", "--implementation", "tests.crashing:Slow", "--cases", "120", "--seed", "7", "--strength", "0"]
     arguments += ["--only", ",".join(ONLY), "--jobs", "2", "--run-dir", str(tmp_path / "run")]
+    # What runs in the background of a shell, as these tests may, and its children take no notice of an interrupt.
+    listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     process = subprocess.Popen(
-        [*COMMAND, *arguments],
+        [*COMMAND[:-1], listening + COMMAND[-1], *arguments],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
