@@ -14,6 +14,8 @@ from properties.report import Report
 from properties.result import ShardResult
 from properties.small_scope import bounds
 
+# Wider than any table.
+_ANY_WIDTH = 1000
 # What comes together, and how many of each that were not reached are named at most: all single cells.
 _TUPLES = {"singles": 100, "pairs": 60, "triples": 6}
 
@@ -34,7 +36,12 @@ def print_report(report: Report, console: Console, *, messages: bool = True) -> 
         console: where to.
         messages: whether to print the failures too, or only the counts and the verdict.
     """
-    console.print(_table(report))
+    table = _table(report)
+    # As wide as it is: a narrower one would leave digits out.
+    width = console.width
+    console.width = max(width, console.measure(table, options=console.options.update(width=_ANY_WIDTH)).maximum)
+    console.print(table, crop=False)
+    console.width = width
     _print_inapplicable(report, console)
     _print_cells(report, console)
     _print_statements(report, console)

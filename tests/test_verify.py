@@ -1,13 +1,16 @@
 """``properties.verify``: what it takes, what it refuses, and what its report says."""
 
+import io
 import json
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from oracles import unfold
@@ -19,6 +22,8 @@ from properties.coverage import CELLS
 from properties.families import PROPERTIES
 from properties.landmarks import landmarks
 from properties.plan import make_plan
+from properties.result import Tally
+from properties.summary import print_report
 
 LANDMARKS = len(landmarks())
 
@@ -218,6 +223,18 @@ def test_shrinking_can_be_switched_off() -> None:
     assert kept.case in plan.cases_of("random0").values()
     assert small.case.output_shape == (1, 1, 1)
     assert small.case not in plan.cases_of("random0").values()
+
+
+@pytest.mark.parametrize("width", [30, 120])
+def test_table_leaves_out_nothing(width: int) -> None:
+    report = check(only=["zero_input_gives_bias"])
+    many = Tally(passed=195_101_000, slack=0.5)
+    result = replace(report.results[0], tallies={"zero_input_gives_bias": many})
+    text = io.StringIO()
+    print_report(replace(report, results=(result,)), Console(file=text, width=width))
+    assert text.getvalue().splitlines()[1].split() == [
+        *("zero_input_gives_bias", "C7", "contract", "195101000", "0", "0.500", "1.5e-08", "passed")
+    ]
 
 
 def test_records(tmp_path: Path) -> None:
