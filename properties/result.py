@@ -7,9 +7,11 @@ from typing import Any, Self
 
 from properties.case import Case
 from properties.coverage import cells, emptied, row
+from properties.families import PROPERTIES
 from properties.shrink import complexity
 from properties.verdict import Failed, Inapplicable, Passed, Verdict
 
+_COMPILED = {prop.name for prop in PROPERTIES if prop.on == "compiled"}
 _KINDS = {kind.__name__.lower(): kind for kind in (Passed, Failed, Inapplicable)}
 
 
@@ -150,7 +152,7 @@ def gather(shard: str, results: Iterable[CaseResult]) -> ShardResult:
         found.cases += 1
         if shard == "landmarks":
             found.landmarks.append(result.name)
-        for reached in _reached(result, compiled=shard.startswith("compiled")):
+        for reached in _reached(result):
             found.rows[row(reached)] = found.rows.get(row(reached), 0) + 1
     found.shapes = len(misses)
     for name in sorted({name for shape in misses.values() for name, miss in shape.items() if miss < 1}):
@@ -158,10 +160,10 @@ def gather(shard: str, results: Iterable[CaseResult]) -> ShardResult:
     return found
 
 
-def _reached(result: CaseResult, *, compiled: bool) -> Iterator[dict[str, str]]:
+def _reached(result: CaseResult) -> Iterator[dict[str, str]]:
     """The cells in which some property said yes or no."""
     judged = {name for name, verdict in result.verdicts.items() if not isinstance(verdict, Inapplicable)}
     if judged:
-        yield cells(result.case, compiled=compiled)
+        yield cells(result.case, compiled=bool(judged & _COMPILED))
     if "empty_batch" in judged:
         yield emptied(cells(result.case))

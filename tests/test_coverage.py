@@ -147,7 +147,7 @@ def test_what_nothing_was_said_of_is_not_reached() -> None:
     assert gather("random0", [result(homogeneous=Passed(), empty_batch=silent)] * 2).rows == {judged: 2}
     assert gather("steered0", [result(empty_batch=Passed())] * 2).rows == {judged: 2, empty: 2}
     under_compiler = row(CELLS_OF_IMAGES | {"compiled": "static"})
-    for shard in ("compiled1D-0", "compiled-steered3"):
+    for shard in ("compiled1D-0", "compiled-steered3", "regressions"):
         assert gather(shard, [result(compiled_values=Passed())]).rows == {under_compiler: 1}
 
 
