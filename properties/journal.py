@@ -97,8 +97,10 @@ class Journal:
 
     def done(self, shard: str, cases: dict[str, Case]) -> list[CaseResult]:
         """The cases of a shard that are done, in the order in which they were done."""
-        lines = _lines(self.folder / f"{shard}.cases")
-        return [CaseResult.from_json(line, cases) for line in lines]
+        # Where a run is resumed before the workers of the last attempt have noticed that it is gone, some cases are
+        # done twice, with the same verdicts.
+        lines = {line["name"]: line for line in _lines(self.folder / f"{shard}.cases")}
+        return [CaseResult.from_json(line, cases) for line in lines.values()]
 
     def add(self, shard: str, result: CaseResult) -> None:
         """Note that a case is done."""

@@ -131,9 +131,10 @@ def test_resumed_after_a_kill(tmp_path: Path) -> None:
     plan = plan_of("tests.crashing:Slow")
     done = journal.done("random0", plan.cases_of("random0"))
     assert 5 <= len(done) < 50
-    # As a write leaves it that was cut off.
-    with (tmp_path / "run" / "random0.cases").open("a") as file:
-        file.write('{"name": "random0/')
+    # As a worker leaves it that has outlived the run for the time of a case, and a write that was cut off.
+    with (tmp_path / "run" / "random0.cases").open("r+") as file:
+        *_, last = file
+        file.write(last + '{"name": "random0/')
     report = carry_out(LocalWorkers(journal, jobs=2))
     assert told(report) == told(run(replace(plan, implementation=make_plan("patchify:Patchify").implementation)))
 
