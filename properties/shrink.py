@@ -145,8 +145,9 @@ def _changed(case: Case, **changes: Any) -> Iterator[Case]:
 
 
 def _below(number: int) -> list[int]:
-    """Smaller positive numbers, in rising order."""
-    return sorted({1, 2, number // 2, number - 1} & set(range(1, number)))
+    """Smaller positive numbers, in rising order; among them those just past a tile of a kernel."""
+    past_tiles = {2**power + 1 for power in range(4, 17)}
+    return sorted(({1, 2, number // 2, number - 1} | past_tiles) & set(range(1, number)))
 
 
 def _without(numbers: tuple[int, ...], axis: int) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """The report as a person reads it."""
 
 from collections import defaultdict
+from itertools import groupby
 
 from rich.console import Console
 from rich.table import Table
@@ -46,8 +47,9 @@ def print_report(report: Report, console: Console, *, messages: bool = True) -> 
     _print_cells(report, console)
     _print_statements(report, console)
     console.print(f"landmark cases that ran: {len(report.landmarks)}", soft_wrap=True, highlight=False)
-    for name in report.landmarks:
-        console.print(f"  {name}", soft_wrap=True, highlight=False)
+    for shape, cases in groupby(report.landmarks, lambda name: name.rsplit(", ", 2)[0]):
+        told = "; ".join(name.removeprefix(f"{shape}, ") for name in cases)
+        console.print(f"  {shape}: {told}", soft_wrap=True, highlight=False)
     for failure in (*report.failures, *report.expected_failures) if messages else ():
         console.print()
         if failure in report.expected_failures:

@@ -145,6 +145,14 @@ def test_never_returns_a_passing_case(case: Case, salt: int) -> None:
     assert len(set(trials[:-1])) == len(trials) - 1
 
 
+def test_stops_just_past_a_tile() -> None:
+    def fails(case: Case) -> bool:
+        return case.spec.out_features > 64 and case.spec.out_features % 64 != 0
+
+    start = landmarks()["image, 1,031 output channels, exact 1000, float64"]
+    assert shrink(start, fails) == replace(SMALLEST, spec=Spec(out_features=65))
+
+
 @pytest.mark.parametrize("case", list(landmarks(("float32",)).values())[::3], ids=lambda case: case.describe()[:30])
 def test_landmarks_shrink(case: Case) -> None:
     trials: list[Case] = []

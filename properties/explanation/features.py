@@ -9,6 +9,8 @@ from properties.explanation.words import listed
 
 # Fails, passes, or says nothing, of a case.
 Judge = Callable[[Case], bool | None]
+# Windows along an axis, in a case that was made small, that must each be there for a failure to show.
+_MANY_WINDOWS = 9
 
 
 def _choices(fails: Judge, cases: dict[str, Case]) -> list[str] | None:
@@ -138,6 +140,21 @@ def _sizes(case: Case, fails: Judge) -> str | None:
     return None
 
 
+def _windows(case: Case, fails: Judge) -> str | None:
+    """So many that a kernel makes more than one tile of them, or an index becomes too wide."""
+    most = max(case.grid)
+    if most < _MANY_WINDOWS:
+        return None
+    axis = case.grid.index(most)
+
+    def judged(windows: int) -> bool | None:
+        changed = reshaped(case, case.spec, (*case.grid[:axis], windows, *case.grid[axis + 1 :]), rests(case))
+        return None if changed is None else fails(changed)
+
+    begins = [judged(most - 1), judged(most - 2)] == [False, False] and True in (judged(most + 1), judged(most + 2))
+    return f"from {most:,} windows on" if begins else None
+
+
 def _channels(case: Case, fails: Judge) -> str | None:
     spec = case.spec
     if case.fill.name == "address":
@@ -250,6 +267,7 @@ FEATURES: dict[str, Callable[[Case, Judge], str | None]] = {
     "stride": _stride,
     "remainder": _remainder,
     "sizes": _sizes,
+    "windows": _windows,
     "channels": _channels,
     "bias": _bias,
     "gradients": _gradients,

@@ -17,6 +17,7 @@ from tests.planted import (
     refusal,
     samples,
     state,
+    tiles,
     windows,
 )
 
@@ -291,4 +292,9 @@ PLANTED: tuple[Planted, ...] = (
     Planted(compiled.DescriptionPrinted, "compiles_without_graph_break"),
     Planted(compiled.SamplesCounted, "no_recompilation", level="robust"),
     Planted(compiled.RowsCounted, "no_recompilation", level="robust"),
+    Planted(tiles.InputChannelsPastWholeTilesIgnored, "values_exact"),
+    Planted(tiles.OutputChannelsPastWholeTilesZero, "values_exact"),
+    Planted(tiles.WindowsPastWholeTilesZero, "values_exact"),
+    Planted(tiles.WindowsPastLimitZero, "values_exact"),
+    Planted(tiles.OriginsInDtypeOfInput, "values_exact"),
 )
