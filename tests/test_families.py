@@ -109,6 +109,7 @@ RUN_TWICE = {
     "loaded_state_shows",
     "in_place_update_shows",
     "optimizer_step_shows",
+    "updates_show_in_inference",
     "survives_copying",
     "survives_conversion",
     "same_in_eval_mode",

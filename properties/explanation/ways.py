@@ -158,19 +158,31 @@ def _under(mode: Callable[[], Any]) -> Deed:
     return deed
 
 
-def _updated(update: Callable[[Any, Given], None], *, same_input: bool = False) -> Deed:
+def _updated(update: Callable[[Any, Given], None], *, same_input: bool = False, inference: bool = False) -> Deed:
     """Runs, gives the layer its new parameters, and runs again, on an input at the same address or at another."""
 
     def deed(layer: Any, given: Given, old: Tensor, x: Tensor) -> object:
-        layer(x if same_input else x.clone())
-        update(layer, given)
-        return layer(x)
+        layer.train(not inference)
+        with torch.set_grad_enabled(not inference):
+            layer(x if same_input else x.clone())
+            update(layer, given)
+            return layer(x)
 
     return deed
 
 
+def _after_inference(layer: Any, given: Given, old: Tensor, x: Tensor) -> object:
+    with torch.inference_mode():
+        layer(x.clone())
+    return layer.requires_grad_()(x)
+
+
 def _load(layer: Any, given: Given) -> None:
     layer.load_state_dict(_named(layer.state_dict(), given))
+
+
+def _load_by_assignment(layer: Any, given: Given) -> None:
+    layer.load_state_dict(_named(layer.state_dict(), given), assign=True)
 
 
 def _named(parameters: dict[str, Tensor], given: Given) -> dict[str, Tensor]:
@@ -231,15 +243,30 @@ SECOND_CALL = (
 WITHOUT_GRADIENTS = (
     Way("under no_grad", _under(torch.no_grad)),
     Way("in inference mode", _under(torch.inference_mode)),
+    Way("after a first call in inference mode", _after_inference),
 )
 MODES = (Way("in eval mode", _in_mode(False)), Way("in train mode", _in_mode(True)))
 
 
-def _update(words: str, update: Callable[[Any, Given], None]) -> tuple[Way, ...]:
-    return (
-        Way(f"after {words}", _updated(update), ("parameters",)),
-        Way(f"after {words}, for an input at the same address", _updated(update, same_input=True), ("parameters",)),
-    )
+_UPDATES: dict[str, Callable[[Any, Given], None]] = {
+    "loading a state dict": _load,
+    "loading a state dict by assignment": _load_by_assignment,
+    "an update in place": hold,
+    "an update of .data": _set_data,
+    "an optimizer's step": _step,
+}
+
+
+def _after(*updates: str) -> Iterator[Way]:
+    for words in updates:
+        update, parameters = _UPDATES[words], ("parameters",)
+        yield Way(f"after {words}", _updated(update), parameters)
+        yield Way(f"after {words}, for an input at the same address", _updated(update, same_input=True), parameters)
+
+
+def _after_in_inference() -> Iterator[Way]:
+    for words, update in _UPDATES.items():
+        yield Way(f"in eval mode under no_grad, after {words}", _updated(update, inference=True), ("parameters",))
 
 
 # By the property that fails.
@@ -247,12 +274,10 @@ WAYS: dict[str, tuple[Way, ...]] = {
     "same_on_second_call": SECOND_CALL,
     "same_in_eval_mode": MODES,
     "same_without_grad": WITHOUT_GRADIENTS,
-    "loaded_state_shows": _update("loading a state dict", _load),
-    "in_place_update_shows": (
-        *_update("an update in place", hold),
-        *_update("an update of .data", _set_data),
-    ),
-    "optimizer_step_shows": _update("an optimizer's step", _step),
+    "loaded_state_shows": tuple(_after("loading a state dict", "loading a state dict by assignment")),
+    "in_place_update_shows": tuple(_after("an update in place", "an update of .data")),
+    "optimizer_step_shows": tuple(_after("an optimizer's step")),
+    "updates_show_in_inference": tuple(_after_in_inference()),
     "survives_copying": (
         Way("after copy.deepcopy", _copied("copy.deepcopy", copy.deepcopy)),
         Way("after pickling", _copied("pickling", lambda layer: pickle.loads(pickle.dumps(layer)))),

@@ -152,9 +152,9 @@ def same_in_eval_mode(trial: Trial) -> Verdict:
 
 @checks("C14", on="drawn")
 def same_without_grad(trial: Trial) -> Verdict:
-    """``no_grad`` and ``inference_mode`` give the same output as gradient mode.
+    """``no_grad`` and ``inference_mode`` give the output of gradient mode, and a first call there harms none after it.
 
-    Catches separate inference paths.
+    Catches separate inference paths, and what is kept from a first call in inference mode, which autograd refuses.
     """
     trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     verdict: Verdict = Passed()
@@ -164,6 +164,14 @@ def same_without_grad(trial: Trial) -> Verdict:
         verdict = same_tokens(trial, tokens, f"change under {name}")
         if isinstance(verdict, Failed):
             return verdict
+    layer, x, after = trial.make_layer(), trial.make_input(), "after a first call in inference mode"
+    with torch.inference_mode():
+        trial.embed(layer, trial.make_input(), "forward under inference_mode")
+    tokens = trial.embed(layer, x, f"forward {after}")
+    verdict = same_tokens(trial, tokens, f"change {after}")
+    if isinstance(verdict, Passed) and trial.case.backward.requires_grad:
+        gradients = trial.differentiate(layer, x, tokens, trial.make_cotangent())
+        verdict = _same_gradients(trial, gradients, after)
     return verdict
 
 

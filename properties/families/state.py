@@ -14,30 +14,75 @@ from properties.trial import Trial, blaming
 from properties.verdict import Failed, Passed, Verdict
 
 
-def _shows(trial: Trial, update: Callable[[Any], None], how: str) -> Verdict:
-    """Negate all parameters of a layer that has run before: the output changes its sign, bit for bit."""
-    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
-    layer = trial.make_layer()
+def _load(layer: Any) -> None:
+    layer.load_state_dict({name: -value for name, value in layer.state_dict().items()})
+
+
+def _load_by_assignment(layer: Any) -> None:
+    layer.load_state_dict({name: -value for name, value in layer.state_dict().items()}, assign=True)
+
+
+def _negate(layer: Any) -> None:
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.neg_()
+
+
+def _negate_data(layer: Any) -> None:
     for parameter in layer.parameters():
-        parameter.requires_grad_(True)
-    trial.embed(layer, trial.make_input(), "forward")
-    with blaming(how):
-        update(layer)
-    tokens = trial.embed(layer, trial.make_input(), f"forward after {how}")
-    return same_tokens(trial, -tokens, f"do not follow {how}")
+        parameter.data.neg_()
+
+
+def _step(layer: Any) -> None:
+    """Plain gradient descent with gradient ``2*w`` and rate 1 negates every parameter exactly."""
+    for parameter in (layer.conv.weight, layer.conv.bias):
+        if parameter is not None:
+            parameter.grad = 2 * parameter.detach()
+    torch.optim.SGD(layer.parameters(), lr=1.0).step()
+
+
+# Each negates all parameters.
+_UPDATES: dict[str, Callable[[Any], None]] = {
+    "loading a state dict": _load,
+    "loading a state dict by assignment": _load_by_assignment,
+    "an update in place": _negate,
+    "an update of .data": _negate_data,
+    "an optimizer's step": _step,
+}
+
+
+def _shows(trial: Trial, *ways: str, inference: bool = False) -> Verdict:
+    """Negate all parameters of a layer that has run before: the output changes its sign, bit for bit.
+
+    Args:
+        trial: what both calls are of.
+        ways: to negate them, each with a layer of its own.
+        inference: whether the layer is in eval mode, and no gradients are wanted, from before the first call.
+    """
+    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
+    when = " in eval mode under no_grad" if inference else ""
+    verdict: Verdict = Passed()
+    for way in ways:
+        layer = trial.make_layer().requires_grad_()
+        layer.train(not inference)
+        with torch.set_grad_enabled(not inference):
+            trial.embed(layer, trial.make_input(), f"forward{when}")
+            with blaming(way):
+                _UPDATES[way](layer)
+            tokens = trial.embed(layer, trial.make_input(), f"forward after {way}{when}")
+        verdict = same_tokens(trial, -tokens, f"do not follow {way}{when}")
+        if isinstance(verdict, Failed):
+            return verdict
+    return verdict
 
 
 @checks("C13", on="drawn")
 def loaded_state_shows(trial: Trial) -> Verdict:
-    """After ``load_state_dict``, the next output is that of the loaded parameters.
+    """After ``load_state_dict``, the next output is that of the loaded parameters, copied or assigned.
 
     Catches copies of the weight that are made once (sglang#20463).
     """
-
-    def load(layer: Any) -> None:
-        layer.load_state_dict({name: -value for name, value in layer.state_dict().items()})
-
-    return _shows(trial, load, "loading a state dict")
+    return _shows(trial, "loading a state dict", "loading a state dict by assignment")
 
 
 @checks("C13", on="drawn")
@@ -46,35 +91,25 @@ def in_place_update_shows(trial: Trial) -> Verdict:
 
     Catches caches that compare addresses or versions of the weight.
     """
-
-    def negate(layer: Any) -> None:
-        for parameter in layer.parameters():
-            parameter.data.neg_()
-
-    def negate_noticed(layer: Any) -> None:
-        with torch.no_grad():
-            for parameter in layer.parameters():
-                parameter.neg_()
-
-    verdict = _shows(trial, negate_noticed, "an update in place")
-    return verdict if isinstance(verdict, Failed) else _shows(trial, negate, "an update of .data")
+    return _shows(trial, "an update in place", "an update of .data")
 
 
 @checks("C13", on="drawn")
 def optimizer_step_shows(trial: Trial) -> Verdict:
     """After an optimizer's step, the next output is that of the new parameters.
 
-    A step of plain gradient descent with gradient ``2*w`` and rate 1 negates every parameter exactly. Catches
-    parameters that the optimizer does not see.
+    Catches parameters that the optimizer does not see.
     """
+    return _shows(trial, "an optimizer's step")
 
-    def step(layer: Any) -> None:
-        parameters = [layer.conv.weight] + ([layer.conv.bias] if trial.case.spec.bias else [])
-        for parameter in parameters:
-            parameter.grad = 2 * parameter.detach()
-        torch.optim.SGD(layer.parameters(), lr=1.0).step()
 
-    return _shows(trial, step, "an optimizer's step")
+@checks("C13", on="drawn")
+def updates_show_in_inference(trial: Trial) -> Verdict:
+    """In eval mode and under ``no_grad``, too, the next output is that of the new parameters, however they came.
+
+    Catches copies of the weight that are kept for inference alone (sglang#20463).
+    """
+    return _shows(trial, *_UPDATES, inference=True)
 
 
 @checks("H5", on="drawn")

@@ -31,26 +31,22 @@ def _bound(s: Subject) -> str:
 # Parameters.
 
 
-def _after(update: Callable[[Subject], list[str]], s: Subject) -> list[str]:
+def _after(s: Subject) -> list[str]:
     """Negate the parameters of a layer that has run: the output changes its sign."""
+    way = next((way for way in reversed(_UPDATES) if way in s.verdict.what), "an update in place")
+    inference = s.prop.name == "updates_show_in_inference"
+    lines = ["layer(x)", *_UPDATES[way](s), "found = -layer(x)"]
     return [
         "tokens = layer(x)",
         "layer.requires_grad_()",
-        *update(s),
-        "found = -layer(x)",
+        *(["layer.eval()", "with torch.no_grad():", *indented(lines)] if inference else lines),
         *same_form(s, "found"),
         *like_first(s, "found"),
     ]
 
 
-def _load(s: Subject) -> list[str]:
-    return ["layer.load_state_dict({name: -value for name, value in layer.state_dict().items()})"]
-
-
-def _negate(s: Subject) -> list[str]:
-    if ".data" in s.verdict.what:
-        return ["for parameter in layer.parameters():", "    parameter.data.neg_()"]
-    return ["with torch.no_grad():", "    for parameter in layer.parameters():", "        parameter.neg_()"]
+def _load(s: Subject, assign: str = "") -> list[str]:
+    return [f"layer.load_state_dict({{name: -value for name, value in layer.state_dict().items()}}{assign})"]
 
 
 def _step(s: Subject) -> list[str]:
@@ -58,6 +54,23 @@ def _step(s: Subject) -> list[str]:
         *(f"layer.conv.{name}.grad = 2 * layer.conv.{name}.detach()" for name in s.parameters),
         "torch.optim.SGD(layer.parameters(), lr=1.0).step()  # changes the sign of every parameter",
     ]
+
+
+def _negate(s: Subject) -> list[str]:
+    return ["with torch.no_grad():", "    for parameter in layer.parameters():", "        parameter.neg_()"]
+
+
+def _negate_data(s: Subject) -> list[str]:
+    return ["for parameter in layer.parameters():", "    parameter.data.neg_()"]
+
+
+_UPDATES: dict[str, Callable[[Subject], list[str]]] = {
+    "loading a state dict": _load,
+    "loading a state dict by assignment": partial(_load, assign=", assign=True"),
+    "an update in place": _negate,
+    "an update of .data": _negate_data,
+    "an optimizer's step": _step,
+}
 
 
 def _copying(s: Subject) -> Sequence[str | Block]:
@@ -171,6 +184,8 @@ def _eval_mode(s: Subject) -> list[str]:
 
 
 def _without_grad(s: Subject) -> list[str]:
+    if "after a first call" in s.verdict.what:
+        return _after_inference(s)
     return [
         "tokens = layer(x)",
         *rounding_bound(s, 2),
@@ -180,6 +195,27 @@ def _without_grad(s: Subject) -> list[str]:
         *indented(same_form(s, "found")),
         f"    {checking('mode.__name__', 'found', 'tokens', _bound(s))}",
     ]
+
+
+def _after_inference(s: Subject) -> list[str]:
+    """Two layers with the same parameters, of which one has run in inference mode before."""
+    lines = [
+        "new = copy.deepcopy(layer)",
+        "with torch.inference_mode():",
+        "    layer(x)",
+        "found, tokens = layer(x), new(x)",
+        *same_form(s, "found"),
+        *like_first(s, "found"),
+    ]
+    for name in s.case.backward.requires_grad:
+        one, other = ("x", "x") if name == "input" else (f"layer.conv.{name}", f"new.conv.{name}")
+        lines += [
+            f"(gradient,) = torch.autograd.grad(found, {one}, cotangent, retain_graph=True)",
+            f"(right,) = torch.autograd.grad(tokens, {other}, cotangent, retain_graph=True)",
+            "same = torch.allclose(gradient, right, rtol=2**-6, atol=2**-6)",
+            f'assert same, f"{name} gradient: observed {{gradient.tolist()}}, expected {{right.tolist()}}"',
+        ]
+    return lines
 
 
 def _other_layout(s: Subject) -> list[str]:
@@ -287,9 +323,9 @@ def _keeps_nothing(s: Subject) -> list[str]:
 
 
 BODIES: dict[str, Body] = {
-    "loaded_state_shows": partial(_after, _load),
-    "in_place_update_shows": partial(_after, _negate),
-    "optimizer_step_shows": partial(_after, _step),
+    **dict.fromkeys(
+        ("loaded_state_shows", "in_place_update_shows", "optimizer_step_shows", "updates_show_in_inference"), _after
+    ),
     "survives_copying": _copying,
     "survives_conversion": _conversion,
     "same_on_second_call": _second_call,

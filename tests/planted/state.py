@@ -69,6 +69,49 @@ class WeightCopiedByMode(_WeightCopied):
         return int(self.training)
 
 
+class WeightCopiedForInference(Staged):
+    """Where no gradients are wanted, a copy of the weight is used as long as autograd has seen no change of it."""
+
+    _copy: Tensor | None = None
+    _copied_from: tuple[int, int] | None = None
+
+    def used_weight(self) -> Tensor:
+        weight = self.conv.weight
+        if torch.compiler.is_dynamo_compiling() or torch.is_grad_enabled():
+            return weight
+        key = (id(weight), weight._version)
+        if self._copy is None or self._copied_from != key or self._copy.dtype != weight.dtype:
+            self._copy, self._copied_from = weight.detach().clone(), key
+        return self._copy
+
+
+class WeightFoldedByEval(Staged):
+    """Where no gradients are wanted, a layer in eval mode uses the weight that it had when it was put there."""
+
+    _folded: Tensor | None = None
+
+    def train(self, mode: bool = True) -> Self:
+        self._folded = None if mode else self.conv.weight.detach().clone()
+        return super().train(mode)
+
+    def used_weight(self) -> Tensor:
+        weight = self.conv.weight
+        return weight if self._folded is None or torch.is_grad_enabled() else self._folded.to(weight)
+
+
+class OnesKeptFromInference(Staged):
+    """A tensor of ones, made by the first call, multiplies every token: autograd refuses one from inference mode."""
+
+    _ones: Tensor | None = None
+
+    def finished(self, tokens: Tensor, x: Tensor) -> Tensor:
+        if torch.compiler.is_dynamo_compiling():
+            return tokens
+        if self._ones is None or self._ones.shape != tokens.shape[-1:] or self._ones.dtype != tokens.dtype:
+            self._ones = torch.ones(tokens.shape[-1:], dtype=tokens.dtype, device=tokens.device)
+        return tokens * self._ones
+
+
 class LoadedBiasIgnored(Staged):
     """Loading a state dict leaves the bias as it was."""
 
