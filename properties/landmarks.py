@@ -35,6 +35,9 @@ _PAST_TILES: dict[str, tuple[Spec, Input]] = {
     "volume, 1,031 windows deep": (Spec(1, 2, 3, 1, stride=3, bias=True), Input(1, (3091, 2, 1))),
     "volume, 1,031 windows high": (Spec(2, 2, 3, 2, stride=3, bias=True), Input(1, (2, 3092, 2))),
     "volume, 1,031 windows wide": (Spec(1, 2, 3, 1, stride=3, bias=True), Input(1, (1, 2, 3093))),
+    "sequence, patch 1,031": (Spec(1, 2, 1, 1031, stride=1033, bias=True), Input(2, (3100,))),
+    "image, patch 33": (Spec(2, 3, 2, 33, stride=16, bias=True), Input(1, (50, 67))),
+    "volume, patch 17": (Spec(1, 2, 3, 17, bias=True), Input(1, (17, 18, 35))),
     # Along every axis of the matrix product of windows and weight.
     "sequence, 450 windows, 67 -> 131": (Spec(67, 131, 1, 3, stride=2, bias=True), Input(3, (301,))),
     "image, 432 windows, 19 -> 131": (Spec(19, 131, 2, 3, stride=2, bias=True), Input(2, (25, 37))),

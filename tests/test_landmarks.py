@@ -34,6 +34,13 @@ def test_every_large_number_ends_within_a_tile(data_dim: int, dtype: str) -> Non
             assert any(number > tile and number % tile for number in numbers), (name, tile)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("data_dim", [1, 2, 3])
+def test_patches_end_within_a_tile(data_dim: int, dtype: str) -> None:
+    cases = [case for case in landmarks().values() if case.spec.data_dim == data_dim and case.input.dtype == dtype]
+    assert any(case.spec.patch_size > 16 and case.spec.patch_size % 16 for case in cases)
+
+
 @pytest.mark.parametrize("data_dim", [1, 2, 3])
 def test_more_windows_than_a_cuda_grid_has_blocks(data_dim: int) -> None:
     assert any(case.spec.data_dim == data_dim and math.prod(case.grid) > 65_535 for case in landmarks().values())
