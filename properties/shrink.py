@@ -14,6 +14,8 @@ from properties.case import COTANGENTS, DTYPES, FILLS, LAYOUTS, WEIGHT_LAYOUTS, 
 
 # Trials that one search may take; each is one small layer.
 MOST_TRIALS = 600
+# Just past a tile of a kernel is where some failures begin.
+_PAST_TILES = {2**power + 1 for power in range(4, 17)}
 
 
 def shrink(case: Case, fails: Callable[[Case], bool]) -> Case:
@@ -145,9 +147,8 @@ def _changed(case: Case, **changes: Any) -> Iterator[Case]:
 
 
 def _below(number: int) -> list[int]:
-    """Smaller positive numbers, in rising order; among them those just past a tile of a kernel."""
-    past_tiles = {2**power + 1 for power in range(4, 17)}
-    return sorted(({1, 2, number // 2, number - 1} | past_tiles) & set(range(1, number)))
+    """Smaller positive numbers, in rising order."""
+    return sorted(({1, 2, number // 2, number - 1} | _PAST_TILES) & set(range(1, number)))
 
 
 def _without(numbers: tuple[int, ...], axis: int) -> tuple[int, ...]:

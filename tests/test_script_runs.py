@@ -44,6 +44,7 @@ ALONE = (
     "state.WeightCopiedByAddress",
     "state.OutputCachedByShape",
     "state.NoiseInEvalMode",
+    "state.OnesKeptFromInference",
     "state.StrideLostInCopy",
     "samples.BatchMeanSubtracted",
     "samples.SampleIndexWraps",

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from properties.case import COTANGENTS, DTYPES, LAYOUTS, PARAMETERS_AND_INPUT, WEIGHT_LAYOUTS, Backward, Case, CaseError
-from properties.explanation.growth import reshaped, rests
+from properties.explanation.growth import reshaped, rests, with_axis
 from properties.explanation.words import listed
 
 # Fails, passes, or says nothing, of a case.
@@ -148,7 +148,7 @@ def _windows(case: Case, fails: Judge) -> str | None:
     axis = case.grid.index(most)
 
     def judged(windows: int) -> bool | None:
-        changed = reshaped(case, case.spec, (*case.grid[:axis], windows, *case.grid[axis + 1 :]), rests(case))
+        changed = reshaped(case, case.spec, with_axis(case.grid, axis, windows), rests(case))
         return None if changed is None else fails(changed)
 
     begins = [judged(most - 1), judged(most - 2)] == [False, False] and True in (judged(most + 1), judged(most + 2))

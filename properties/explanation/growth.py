@@ -100,7 +100,7 @@ def _more_windows(case: Case) -> Iterator[Case]:
     grid = tuple(max(g, axis + least) for axis, g in enumerate(case.grid))
     larger = tuple(max(g, axis + 4) for axis, g in enumerate(case.grid))
     alike = (max(least, *grid),) * len(grid)
-    for wanted in (larger, grid, alike, *(_with(case.grid, axis, grid[axis]) for axis in range(len(grid)))):
+    for wanted in (larger, grid, alike, *(with_axis(case.grid, axis, grid[axis]) for axis in range(len(grid)))):
         yield from _valid(reshaped(case, case.spec, wanted, rests(case)))
 
 
@@ -175,5 +175,6 @@ def _valid(case: Case | None) -> Iterator[Case]:
         yield case
 
 
-def _with(numbers: tuple[int, ...], axis: int, number: int) -> tuple[int, ...]:
+def with_axis(numbers: tuple[int, ...], axis: int, number: int) -> tuple[int, ...]:
+    """The numbers, with another one on an axis."""
     return (*numbers[:axis], number, *numbers[axis + 1 :])

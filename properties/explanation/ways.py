@@ -5,6 +5,7 @@ import io
 import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -177,12 +178,8 @@ def _after_inference(layer: Any, given: Given, old: Tensor, x: Tensor) -> object
     return layer.requires_grad_()(x)
 
 
-def _load(layer: Any, given: Given) -> None:
-    layer.load_state_dict(_named(layer.state_dict(), given))
-
-
-def _load_by_assignment(layer: Any, given: Given) -> None:
-    layer.load_state_dict(_named(layer.state_dict(), given), assign=True)
+def _load(layer: Any, given: Given, *, assign: bool = False) -> None:
+    layer.load_state_dict(_named(layer.state_dict(), given), assign=assign)
 
 
 def _named(parameters: dict[str, Tensor], given: Given) -> dict[str, Tensor]:
@@ -250,7 +247,7 @@ MODES = (Way("in eval mode", _in_mode(False)), Way("in train mode", _in_mode(Tru
 
 _UPDATES: dict[str, Callable[[Any, Given], None]] = {
     "loading a state dict": _load,
-    "loading a state dict by assignment": _load_by_assignment,
+    "loading a state dict by assignment": partial(_load, assign=True),
     "an update in place": hold,
     "an update of .data": _set_data,
     "an optimizer's step": _step,

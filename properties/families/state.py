@@ -4,6 +4,7 @@ import copy
 import io
 import pickle
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,12 +15,8 @@ from properties.trial import Trial, blaming
 from properties.verdict import Failed, Passed, Verdict
 
 
-def _load(layer: Any) -> None:
-    layer.load_state_dict({name: -value for name, value in layer.state_dict().items()})
-
-
-def _load_by_assignment(layer: Any) -> None:
-    layer.load_state_dict({name: -value for name, value in layer.state_dict().items()}, assign=True)
+def _load(layer: Any, *, assign: bool = False) -> None:
+    layer.load_state_dict({name: -value for name, value in layer.state_dict().items()}, assign=assign)
 
 
 def _negate(layer: Any) -> None:
@@ -44,7 +41,7 @@ def _step(layer: Any) -> None:
 # Each negates all parameters.
 _UPDATES: dict[str, Callable[[Any], None]] = {
     "loading a state dict": _load,
-    "loading a state dict by assignment": _load_by_assignment,
+    "loading a state dict by assignment": partial(_load, assign=True),
     "an update in place": _negate,
     "an update of .data": _negate_data,
     "an optimizer's step": _step,

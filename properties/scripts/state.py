@@ -131,7 +131,7 @@ def _second_call(s: Subject) -> list[str]:
 def _other_sizes(s: Subject) -> list[str]:
     """On numbers of its own, no two alike: what is wrong is which pixels are meant."""
     shapes = [case.input_shape for case in (s.case, *other_cases(s.case), s.case)]
-    given, wanted = laid_out(s, "given"), s.case.backward.requires_grad
+    given = laid_out(s, "given")
     lines = [
         "new, calls = copy.deepcopy(layer), []",
         *looping("shape", [f"{shape}" for shape in shapes]),
@@ -145,13 +145,19 @@ def _other_sizes(s: Subject) -> list[str]:
         "    same = torch.allclose(found, expected, rtol=2**-6, atol=2**-6)",
         '    assert same, f"{list(given.shape)}: observed {found.tolist()}, expected {expected.tolist()}"',
     ]
-    for name in wanted:
-        one, another = ("given", "given") if name == "input" else (f"layer.conv.{name}", f"other.conv.{name}")
+    return [*lines, *indented(_like_gradients(s, "given", "other", "found.sum()", "expected.sum()"))]
+
+
+def _like_gradients(s: Subject, x: str, other: str, found: str, expected: str) -> list[str]:
+    """Compare the gradients of two layers, ``layer`` and another one, for the same input."""
+    lines = []
+    for name in s.case.backward.requires_grad:
+        one, another = (x, x) if name == "input" else (f"layer.conv.{name}", f"{other}.conv.{name}")
         lines += [
-            f"    (right,) = torch.autograd.grad(expected.sum(), {another}, retain_graph=True)",
-            f"    (gradient,) = torch.autograd.grad(found.sum(), {one}, retain_graph=True)",
-            "    same = torch.allclose(gradient, right, rtol=2**-6, atol=2**-6)",
-            f'    assert same, f"{name} gradient: observed {{gradient.tolist()}}, expected {{right.tolist()}}"',
+            f"(gradient,) = torch.autograd.grad({found}, {one}, retain_graph=True)",
+            f"(right,) = torch.autograd.grad({expected}, {another}, retain_graph=True)",
+            "same = torch.allclose(gradient, right, rtol=2**-6, atol=2**-6)",
+            f'assert same, f"{name} gradient: observed {{gradient.tolist()}}, expected {{right.tolist()}}"',
         ]
     return lines
 
@@ -199,23 +205,15 @@ def _without_grad(s: Subject) -> list[str]:
 
 def _after_inference(s: Subject) -> list[str]:
     """Two layers with the same parameters, of which one has run in inference mode before."""
-    lines = [
+    return [
         "new = copy.deepcopy(layer)",
         "with torch.inference_mode():",
         "    layer(x)",
         "found, tokens = layer(x), new(x)",
         *same_form(s, "found"),
         *like_first(s, "found"),
+        *_like_gradients(s, "x", "new", "(found * cotangent).sum()", "(tokens * cotangent).sum()"),
     ]
-    for name in s.case.backward.requires_grad:
-        one, other = ("x", "x") if name == "input" else (f"layer.conv.{name}", f"new.conv.{name}")
-        lines += [
-            f"(gradient,) = torch.autograd.grad(found, {one}, cotangent, retain_graph=True)",
-            f"(right,) = torch.autograd.grad(tokens, {other}, cotangent, retain_graph=True)",
-            "same = torch.allclose(gradient, right, rtol=2**-6, atol=2**-6)",
-            f'assert same, f"{name} gradient: observed {{gradient.tolist()}}, expected {{right.tolist()}}"',
-        ]
-    return lines
 
 
 def _other_layout(s: Subject) -> list[str]:
