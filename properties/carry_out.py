@@ -9,6 +9,7 @@ from properties.journal import Journal
 from properties.record import Record
 from properties.report import Report, conclude
 from properties.result import Found
+from properties.shard_names import REGRESSIONS
 
 # Called with a shard, the cases of it that are done, their number, and the properties that have failed on them since
 # the call before.
@@ -89,4 +90,4 @@ def carry_out(
 def in_order(shards: Iterable[str]) -> list[list[str]]:
     """What is run before the rest: records are replayed before anything is drawn."""
     shards = list(shards)
-    return [[shard for shard in shards if (shard == "regressions") == known] for known in (True, False)]
+    return [[shard for shard in shards if (shard == REGRESSIONS) == known] for known in (True, False)]

@@ -104,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = given.function(console, given)
     except KeyboardInterrupt:
         return INTERRUPTED
-    except (CannotRun, OracleError) as error:
+    except (CannotRun, OracleError, RecordError) as error:
         print(f"patchify-verify: could not run: {error}", file=sys.stderr)
         return COULD_NOT_RUN
     return code

@@ -11,7 +11,7 @@ from properties.message import failure_message
 from properties.options import DEFAULT_DEVICE, DEFAULT_STRENGTH
 from properties.plan import Plan
 from properties.property import Property
-from properties.record import Record, write_record
+from properties.record import Record, RecordError, write_record
 from properties.replay import replay_command
 from properties.result import Found
 from properties.shrink import shrink as shrink_case
@@ -57,13 +57,19 @@ def examine(plan: Plan, prop: Property, found: Found, *, shrink: bool = True) ->
 def failure_from(plan: Plan, record: Record, regressions: Path | None = None) -> Failure:
     """Put what was found out into words, and write it to the folder of records, where one is given.
 
-    What is expected to fail leaves no record.
+    What is expected to fail leaves no record. Where none could be read again, the failure is told without one.
     """
     prop = record.prop
     folder = None if prop.name in plan.expected_failures else regressions
-    path = None if folder is None else write_record(folder, record)
+    path, kept = None, ""
+    if folder is not None:
+        try:
+            path = write_record(folder, record)
+            kept = str(path)
+        except RecordError as error:
+            kept = f"none: {error}"
     again = run_command(plan, prop) if path is None or plan.unnamed else replay_command(path)
-    message = failure_message(prop, record.case, record.verdict, record.cause, again, path)
+    message = failure_message(prop, record.case, record.verdict, record.cause, again, kept)
     return Failure(prop.name, record.case, message, path)
 
 

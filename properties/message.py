@@ -1,7 +1,6 @@
 """Failures in words: what is wrong and why, where, observed and expected, the case, how to see it again, a picture."""
 
 import json
-from pathlib import Path
 
 from properties.case import Case
 from properties.picture import picture
@@ -9,9 +8,7 @@ from properties.property import Property
 from properties.verdict import Failed
 
 
-def failure_message(
-    prop: Property, case: Case, verdict: Failed, cause: str, again: str, record: Path | None = None
-) -> str:
+def failure_message(prop: Property, case: Case, verdict: Failed, cause: str, again: str, record: str = "") -> str:
     """Several lines, the verdict first.
 
     Args:
@@ -20,7 +17,7 @@ def failure_message(
         verdict: how.
         cause: what kind of wrong it is, in a sentence.
         again: what to type to see the failure again.
-        record: the file that holds the failure.
+        record: the file that holds the failure, or why there is none.
     """
     rows = {
         "cause": cause,
@@ -31,7 +28,7 @@ def failure_message(
         "law": f"{', '.join(prop.clauses)}: {' '.join(prop.law.split(chr(10) * 2)[0].split())}",
         "case": case.describe(),
         "as JSON": json.dumps(case.to_json()),
-        "record": "" if record is None else str(record),
+        "record": record,
         "replay": again,
     }
     lines = [f"{prop.name} failed: {verdict.what}"]

@@ -17,6 +17,7 @@ from properties.options import DEFAULT_DEVICE, DEFAULT_IMPLEMENTATION, DEFAULT_P
 from properties.platform import available, leaks_nan
 from properties.property import LEVELS, Property
 from properties.record import Record, read_folder, versions
+from properties.shard_names import LANDMARKS, REGRESSIONS, is_compiled, is_random, is_small
 from properties.space import Space
 from properties.tensors import TORCH_DTYPES
 
@@ -67,7 +68,7 @@ class Plan:
     @property
     def all_shards(self) -> tuple[str, ...]:
         """The names of the shards of the whole run: some of every kind first, in case there is no time for all."""
-        found = [shard for shard in ("regressions", "landmarks") if self.properties_of(shard)]
+        found = [shard for shard in (REGRESSIONS, LANDMARKS) if self.properties_of(shard)]
         found += [shard for kind in sharding.KINDS if self.properties_of(kind) for shard in sharding.shards(self, kind)]
         return tuple(sorted(found, key=sharding.is_late))
 
@@ -142,23 +143,23 @@ class Plan:
 
     def properties_of(self, shard: str) -> tuple[Property, ...]:
         """The properties that are judged on the cases of a shard, or of a kind of shard."""
-        if shard == "regressions":
+        if shard == REGRESSIONS:
             failed = {record.prop.name for record in self.replayed.values()}
             return tuple(prop for prop in self.properties if prop.name in failed)
-        if shard.startswith("compiled"):
+        if is_compiled(shard):
             return tuple(prop for prop in self.properties if prop.on == "compiled")
-        if shard.startswith("small"):
+        if is_small(shard):
             return tuple(prop for prop in self.properties if prop.name in small_scope.PROPERTIES)
-        on = ("cases",) if shard == "landmarks" else ("cases", "drawn")
+        on = ("cases",) if shard == LANDMARKS else ("cases", "drawn")
         return tuple(prop for prop in self.properties if prop.on in on)
 
     def properties_on(self, shard: str, case: str) -> tuple[Property, ...]:
         """The properties that are judged on one case of a shard: of a record, only the one that failed."""
-        return (self.replayed[case].prop,) if shard == "regressions" else self.properties_of(shard)
+        return (self.replayed[case].prop,) if shard == REGRESSIONS else self.properties_of(shard)
 
     def draws(self, shard: str) -> bool:
         """Whether the cases of a shard are a random sample."""
-        return shard.startswith("random") or (shard.startswith("compiled") and "steered" not in shard)
+        return is_random(shard)
 
     def cases_of(self, shard: str) -> dict[str, Case]:
         """The cases of a shard, by name.
@@ -166,9 +167,9 @@ class Plan:
         A function of seed, dtypes, number of cases, strength, margin and committed records alone: what is judged on
         them makes no difference.
         """
-        if shard == "regressions":
+        if shard == REGRESSIONS:
             return {name: record.case for name, record in self.replayed.items()}
-        if shard == "landmarks":
+        if shard == LANDMARKS:
             return landmarks(self.dtypes)
         return {f"{shard}/{i}": case for i, case in enumerate(sharding.cases_of(self, shard))}
 

@@ -14,6 +14,7 @@ from properties.case import Case
 from properties.implementation import CannotRun, import_module
 from properties.plan import Plan, make_plan
 from properties.shard import run_case
+from properties.shard_names import COMPILED, COMPILED_STEERED, LANDMARKS, RANDOM, REGRESSIONS, SMALL, STEERED, kind_of
 
 _PLANTED = "tests.planted"
 
@@ -53,18 +54,19 @@ def _cases(plan: Plan) -> Iterator[tuple[str, Case]]:
 
     def of(*kinds: str) -> Iterator[tuple[str, Case]]:
         for shard in plan.shards:
-            if shard.startswith(kinds):
+            if kind_of(shard) in kinds:
                 for case in plan.cases_of(shard).values():
                     yield shard, case
 
-    compiled = [of(f"compiled{data_dim}D") for data_dim in (1, 2, 3)]
+    compiled = [of(kind) for kind in COMPILED.values()]
     for shard in plan.shards:
-        if shard.startswith("random"):
+        if kind_of(shard) == RANDOM:
             yield from ((shard, case) for case in plan.cases_of(shard).values())
             for kind in compiled:
                 yield from islice(kind, 1)
-    for kind in (*compiled, of("steered"), of("compiled-steered"), of("landmarks"), of("small"), of("regressions")):
-        yield from kind
+    others = ((STEERED,), (COMPILED_STEERED,), (LANDMARKS,), SMALL.values(), (REGRESSIONS,))
+    for found in (*compiled, *(of(*kinds) for kinds in others)):
+        yield from found
 
 
 def print_power(console: Console, *, seeds: Sequence[int], only: Sequence[str] | None = None) -> bool:

@@ -5,9 +5,10 @@ import hashlib
 import json
 import os
 import platform
+import re
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields
 from importlib.metadata import version
 from importlib.resources import files
@@ -16,7 +17,8 @@ from typing import Any, NoReturn, Self
 
 import torch
 from jsonschema import Draft202012Validator
-from jsonschema.exceptions import best_match
+from jsonschema.exceptions import ValidationError, best_match
+from jsonschema.validators import extend
 
 from properties import generator
 from properties.case import Case, CaseError
@@ -134,6 +136,9 @@ def write_record(folder: Path, record: Record) -> Path:
     """Write a record as JSON, whole or not at all, and return its file.
 
     One that is there already stays as it is: it is the same failure, first seen earlier.
+
+    Raises:
+        RecordError: where it could not be read again; then there is no file.
     """
     path = folder / record.filename
     if path.exists():
@@ -147,6 +152,12 @@ def write_record(folder: Path, record: Record) -> Path:
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())
+        try:
+            read_record(temporary)
+        except RecordError as error:
+            raise RecordError(
+                f"{printable(path)} was not written, since it could not be read again: it {error}"
+            ) from error
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -257,4 +268,13 @@ def _check(data: object) -> None:
 
 @functools.cache
 def _validator() -> Draft202012Validator:
-    return Draft202012Validator(json.loads(files("properties").joinpath("record.schema.json").read_text("utf-8")))
+    schema = json.loads(files("properties").joinpath("record.schema.json").read_text("utf-8"))
+    whole = extend(Draft202012Validator, {"pattern": _whole_pattern})  # type: ignore[no-untyped-call]
+    validator: Draft202012Validator = whole(schema)
+    return validator
+
+
+def _whole_pattern(_: object, pattern: str, text: object, __: object) -> Iterator[ValidationError]:
+    """In a schema ``$`` is the very end of a text; in Python one newline may come after it."""
+    if isinstance(text, str) and not re.fullmatch(pattern, text):
+        yield ValidationError(f"{text!r} does not match {pattern!r}")

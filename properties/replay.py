@@ -101,7 +101,7 @@ def _outcome(path: Path, record: Record, name: str, device: str, anew: bool) -> 
         implementation=None if name == record.implementation else name,
         device=None if device == record.device else device,
     )
-    message = failure_message(record.prop, record.case, failed[0], cause, again, path)
+    message = failure_message(record.prop, record.case, failed[0], cause, again, str(path))
     if passed:
         return Outcome.INTERMITTENT, f"passed {passed} of {TRIES} tries; the others: {message}"
     return Outcome.FAILED, message

@@ -8,6 +8,7 @@ from typing import Any, Self
 from properties.case import Case
 from properties.coverage import cells, emptied, row
 from properties.families import PROPERTIES
+from properties.shard_names import LANDMARKS
 from properties.shrink import complexity
 from properties.verdict import Failed, Inapplicable, Passed, Verdict
 
@@ -150,7 +151,7 @@ def gather(shard: str, results: Iterable[CaseResult]) -> ShardResult:
             if isinstance(verdict, Passed):
                 shape[name] = shape.get(name, 1.0) * (1.0 if verdict.miss is None else verdict.miss)
         found.cases += 1
-        if shard == "landmarks":
+        if shard == LANDMARKS:
             found.landmarks.append(result.name)
         for reached in _reached(result):
             found.rows[row(reached)] = found.rows.get(row(reached), 0) + 1

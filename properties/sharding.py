@@ -9,6 +9,19 @@ from typing import TYPE_CHECKING
 from properties import small_scope
 from properties.case import PARAMETERS_AND_INPUT, Backward, Case
 from properties.generation import draw_cases
+from properties.shard_names import (
+    COMPILED,
+    COMPILED_STEERED,
+    RANDOM,
+    SMALL,
+    STEERED,
+    data_dim_of,
+    is_compiled,
+    is_small,
+    kind_of,
+    name_of,
+    number_of,
+)
 from properties.steering import steered
 
 if TYPE_CHECKING:
@@ -17,10 +30,10 @@ if TYPE_CHECKING:
 # Cases in a shard of each kind, at most. Constants, so that a run has the same cases however many workers share it; and
 # so few that workers share the last ones evenly. The two cases of a small shape are in one shard.
 KINDS = {
-    "random": 50,
-    "steered": 50,
-    **dict.fromkeys(("compiled1D-", "compiled2D-", "compiled3D-", "compiled-steered"), 4),
-    **dict.fromkeys(("small1D-", "small2D-", "small3D-"), 1000),
+    RANDOM: 50,
+    STEERED: 50,
+    **dict.fromkeys((*COMPILED.values(), COMPILED_STEERED), 4),
+    **dict.fromkeys(SMALL.values(), 1000),
 }
 # Compiling takes as long as hundreds of other checks, and for volumes longer still. By data_dim: one case in so many is
 # drawn once more to be compiled, and how many are at most, since beyond them time is better spent on other cases.
@@ -33,40 +46,41 @@ SHARDS_LOOKED_AT = 6
 
 def shards(plan: "Plan", kind: str) -> list[str]:
     """The names of the shards of a kind."""
-    if kind == "random":
+    if kind == RANDOM:
         count = plan.cases
-    elif kind.startswith("small"):
-        count = 2 * small_scope.count(_data_dim(kind), plan.scope_margin)
+    elif is_small(kind):
+        count = 2 * small_scope.count(data_dim_of(kind), plan.scope_margin)
     else:
         count = len(_every(plan, kind))
-    return [f"{kind}{part}" for part in range(math.ceil(count / KINDS[kind]))]
+    return [name_of(kind, number) for number in range(math.ceil(count / KINDS[kind]))]
 
 
 def cases_of(plan: "Plan", shard: str) -> tuple[Case, ...]:
     """The cases of a shard: a function of seed, dtypes, number of cases, strength, margin and device alone."""
-    kind = shard.rstrip("0123456789")
-    first, most = int(shard.removeprefix(kind)) * KINDS[kind], KINDS[kind]
-    if kind == "random":
+    kind = kind_of(shard)
+    first, most = number_of(shard) * KINDS[kind], KINDS[kind]
+    if kind == RANDOM:
         found = _random(plan.seed, shard, min(most, plan.cases - first), plan.dtypes)
-    elif kind.startswith("small"):
-        found = tuple(small_scope.small_scope(_data_dim(kind), plan.dtypes, plan.scope_margin, first // 2, most // 2))
+    elif is_small(kind):
+        shapes = small_scope.small_scope(data_dim_of(kind), plan.dtypes, plan.scope_margin, first // 2, most // 2)
+        found = tuple(shapes)
     else:
         found = _every(plan, kind)[first : first + most]
-    if plan.device.startswith("cuda") and kind in ("random", "steered"):
+    if plan.device.startswith("cuda") and kind in (RANDOM, STEERED):
         found = tuple(_with_tf32(case) if i % 2 else case for i, case in enumerate(found))
     return found
 
 
 def is_late(shard: str) -> bool:
     """Whether a shard holds only more of what other shards hold."""
-    return shard.startswith("random") and int(shard.removeprefix("random")) >= SHARDS_LOOKED_AT
+    return kind_of(shard) == RANDOM and number_of(shard) >= SHARDS_LOOKED_AT
 
 
 def _every(plan: "Plan", kind: str) -> tuple[Case, ...]:
     """The cases of all shards of a kind that is compiled or steered."""
-    if kind.endswith("steered"):
+    if kind in (STEERED, COMPILED_STEERED):
         return _steered(plan.seed, kind, plan.cases, plan.dtypes, plan.strength)
-    return _compiled(plan.seed, _data_dim(kind), plan.cases, plan.dtypes)
+    return _compiled(plan.seed, data_dim_of(kind), plan.cases, plan.dtypes)
 
 
 @lru_cache(maxsize=2 * SHARDS_LOOKED_AT)
@@ -90,13 +104,13 @@ def _steered(seed: int, kind: str, cases: int, dtypes: tuple[str, ...], strength
     """The cases that reach what drawn ones miss: of those that are compiled, or of the others."""
     if cases == 0 or strength == 0:
         return ()
-    compiled = kind.startswith("compiled")
+    compiled = is_compiled(kind)
     if compiled:
         drawn = [case for data_dim in (1, 2, 3) for case in _compiled(seed, data_dim, cases, dtypes)]
     else:
-        most = KINDS["random"]
+        most = KINDS[RANDOM]
         counts = [min(most, cases - first) for first in range(0, min(cases, SHARDS_LOOKED_AT * most), most)]
-        drawn = [case for i, count in enumerate(counts) for case in _random(seed, f"random{i}", count, dtypes)]
+        drawn = [case for i, count in enumerate(counts) for case in _random(seed, name_of(RANDOM, i), count, dtypes)]
     return steered(drawn, dtypes, strength, f"{seed}/{kind}", compiled=compiled)
 
 
@@ -128,8 +142,3 @@ def _compilable(case: Case, number: int, dtypes: Sequence[str]) -> Case:
         ),
         compiled="static" if number % 3 == 1 else "automatic",
     )
-
-
-def _data_dim(kind: str) -> int:
-    """The number of axes in the name of a kind of shard, such as ``small2D-``."""
-    return int(kind.removesuffix("D-")[-1])

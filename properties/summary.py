@@ -13,6 +13,7 @@ from properties.plan import Plan
 from properties.replay import replay_command
 from properties.report import Report
 from properties.result import ShardResult
+from properties.shard_names import LANDMARKS, data_dim_of, is_compiled, is_small, kind_of
 from properties.small_scope import bounds
 
 # Wider than any table.
@@ -112,7 +113,7 @@ def _print_inapplicable(report: Report, console: Console) -> None:
 
 def _print_statements(report: Report, console: Console) -> None:
     """What was checked for every shape of a kind, and how likely a wrong layer was to pass."""
-    if any(result.shard.startswith("compiled") and result.cases for result in report.results):
+    if any(is_compiled(result.shard) and result.cases for result in report.results):
         console.print(f"compiled with the backend {best_backend()}", highlight=False)
     if report.plan.regressions:
         replayed = report.plan.replayed
@@ -123,15 +124,15 @@ def _print_statements(report: Report, console: Console) -> None:
     by_kind: dict[str, list[ShardResult]] = defaultdict(list)
     for result in report.results:
         if result.cases:
-            by_kind[result.shard.rstrip("0123456789")].append(result)
+            by_kind[kind_of(result.shard)].append(result)
     for kind, results in by_kind.items():
         shapes = sum(result.shapes for result in results)
-        if kind.startswith("small"):
-            data_dim = kind.removeprefix("small").removesuffix("-")
-            patch, stride, size = bounds(int(data_dim[0]), report.plan.scope_margin)
+        if is_small(kind):
+            data_dim = data_dim_of(kind)
+            patch, stride, size = bounds(data_dim, report.plan.scope_margin)
             limits = f"patch_size <= {patch}, stride <= {stride}, sizes <= {size}"
-            line = f"small scope, {data_dim}: {shapes} shapes, all with {limits}"
-        elif kind == "landmarks":
+            line = f"small scope, {data_dim}D: {shapes} shapes, all with {limits}"
+        elif kind == LANDMARKS:
             line = f"landmarks: {shapes} shapes"
         else:
             continue

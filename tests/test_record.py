@@ -185,6 +185,7 @@ def test_damaged(tmp_path: Path, content: bytes, reason: str) -> None:
         ({"implementation": "os"}, "implementation: 'os' does not match"),
         ({"implementation": ["a:b"]}, "implementation: ['a:b'] is not of type 'string'"),
         ({"device": "cpu; rm"}, "device: 'cpu; rm' does not match"),
+        ({"device": "cpu\n"}, r"device: 'cpu\n' does not match"),
         ({"cause": "two\nlines"}, r"cause: 'two\nlines' does not match"),
         ({"run_seed": -1}, "run_seed: -1 is less than the minimum of 0"),
         ({"run_seed": True}, "run_seed: True is not of type 'integer'"),
