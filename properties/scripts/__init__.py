@@ -8,6 +8,7 @@ from properties.implementation import CannotRun
 from properties.options import DEFAULT_IMPLEMENTATION
 from properties.scripts import compiled, functional, gradients, interface, numbers, state
 from properties.scripts.pieces import code_blocks, layer_blocks
+from properties.scripts.quoted import check_device, comment, importable
 from properties.scripts.subject import WIDTH, Block, Body, Subject, names_in, needed
 from properties.scripts.tensors import drawn_blocks, few_numbers, generator_blocks, literal_blocks
 from properties.verdict import Failed
@@ -33,12 +34,13 @@ def standalone_script(prop: str, implementation: str, device: str, case: Case, v
         verdict: how it failed.
 
     Raises:
-        CannotRun: where there is no such property, no import statement can name the layer, or torch alone cannot show
-            the failure.
+        CannotRun: where there is no such property, no import statement can name the layer, torch alone cannot show
+            the failure, or what the property is said to have found is nothing that it finds.
     """
     named = {known.name: known for known in PROPERTIES}
     if prop not in named:
         raise CannotRun(f"there is no property {prop!r}; the properties are {', '.join(named)}")
+    check_device(device)
     inline = implementation == DEFAULT_IMPLEMENTATION and prop not in _MORE_THAN_A_CONVOLUTION
     subject = Subject(named[prop], implementation, device, case, verdict, inline)
     subject = gradients.ADAPTED.get(prop, Subject.itself)(subject)
@@ -66,7 +68,7 @@ def _header(subject: Subject) -> list[str]:
     law = f"{prop.name} ({', '.join(prop.clauses)}): {' '.join(prop.law.split(chr(10) * 2)[0].split())}"
     where = f" at {verdict.where}" if str(verdict.where) else ""
     values = f": observed {verdict.observed}, expected {verdict.expected}" if verdict.observed else ""
-    found = f"{subject.implementation} on {subject.device}: {verdict.what}{where}{values}"
+    found = comment(f"{subject.implementation} on {subject.device}: {verdict.what}{where}{values}")
     width = WIDTH - 2
     rows = [*textwrap.wrap(law, width, max_lines=1, placeholder=" ..."), *textwrap.wrap(found, width, max_lines=2)]
     return [f"# {row}" for row in rows]
@@ -79,28 +81,12 @@ def _imports(subject: Subject, names: set[str]) -> list[str]:
         standard.append(f"from math import {', '.join(numbers)}")
     others = ["import torch"] if "torch" in names else []
     if "Layer" in names and not subject.inline:
-        module, first, rest = _importable(subject.implementation)
+        module, names_of_layer = importable(subject.implementation)
+        first, *rest = names_of_layer
         others.append(f"from {module} import {first}" if rest else f"from {module} import {first} as Layer")
         if rest:
-            others += ["", f"Layer = {first}.{rest}"]
+            others += ["", f"Layer = {'.'.join(names_of_layer)}"]
     return [*standard, *([""] if standard else []), *others, ""]
-
-
-def _importable(implementation: str) -> tuple[str, str, str]:
-    """A layer's module, the name to import from there, and what to take of that.
-
-    Raises:
-        CannotRun: where no import statement can name the layer.
-    """
-    module, _, name = implementation.partition(":")
-    parts = [*module.split("."), *name.split(".")]
-    if module == "__main__" or not all(part.isidentifier() for part in parts):
-        raise CannotRun(
-            f"no script can import {implementation}: define the layer at the top level of a module and verify it there "
-            "by its name, 'package.module:Name'"
-        )
-    first, _, rest = name.partition(".")
-    return module, first, rest
 
 
 def _definitions(blocks: list[Block]) -> list[str]:

@@ -19,6 +19,7 @@ from properties.scripts.pieces import (
     rounding_bound,
     same_form,
 )
+from properties.scripts.quoted import comment, value
 from properties.scripts.subject import WIDTH, Body, Subject, indented, looping
 from properties.scripts.tensors import uncovered_pixels
 
@@ -26,7 +27,7 @@ from properties.scripts.tensors import uncovered_pixels
 
 
 def _forward(s: Subject) -> list[str]:
-    return [f"layer(x)  # raises {s.verdict.observed}"[:WIDTH].rstrip()]
+    return [f"layer(x)  # raises {comment(s.verdict.observed)}"[:WIDTH].rstrip()]
 
 
 def _returns_tensor(s: Subject) -> list[str]:
@@ -179,11 +180,12 @@ def _axis_permutation(s: Subject) -> list[str]:
 
 
 def _uncovered_ignored(s: Subject) -> list[str]:
-    value = re.search(r"(?:set to|pixels at) (\S+)", s.verdict.what)
-    if value is None:
+    told = re.search(r"(?:set to|pixels at) (\S+)", s.verdict.what)
+    if told is None:
         raise CannotRun("the verdict does not say which value the uncovered pixels had")
+    filling = value("what", told[1].removesuffix(","), float).removesuffix(".0")
     found = []
-    for name, number in (("zeroed", "0"), ("filled", value[1].removesuffix(",").removesuffix(".0"))):
+    for name, number in (("zeroed", "0"), ("filled", filling)):
         found += [f"{name} = {s.pixels}.clone()"]
         found += [f"{pixels} = {number}" for pixels in uncovered_pixels(s.case, name)]
     return [

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from properties.case import LAYOUTS
 from properties.families.purity import other_cases
 from properties.implementation import CannotRun
 from properties.scripts.pieces import (
@@ -18,6 +19,7 @@ from properties.scripts.pieces import (
     same_form,
     setting,
 )
+from properties.scripts.quoted import value
 from properties.scripts.subject import Block, Body, Subject, by_name, indented, listed, looping
 from properties.scripts.tensors import lay_out
 from properties.settings import SETTINGS
@@ -218,7 +220,7 @@ def _after_inference(s: Subject) -> list[str]:
 
 def _other_layout(s: Subject) -> list[str]:
     layout = re.search(r"(?:input is|forward of an?) (\w+)", s.verdict.what)
-    if layout is None:
+    if layout is None or layout[1] not in LAYOUTS:
         raise CannotRun("the verdict does not say which layout changes the output")
     return [
         "tokens = layer(x)",
@@ -284,7 +286,7 @@ def _global_state(s: Subject) -> list[str]:
         return [*unlikely, *_exercise(s)]
     read, write = _SETTINGS[name]
     return [
-        write.format(s.verdict.expected),
+        write.format(value("expected", s.verdict.expected, type(SETTINGS[name].unlikely))),
         f"before = {read}",
         *_exercise(s),
         f"after = {read}",
