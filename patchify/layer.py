@@ -4,13 +4,16 @@ from numbers import Integral
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
+
+from patchify.compiling import needs_operators
+from patchify.convolution import convolve, convolve_opaquely
 
 _CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
     1: nn.Conv1d,
     2: nn.Conv2d,
     3: nn.Conv3d,
 }
+_HALF_PRECISION = (torch.float16, torch.bfloat16)
 _AXES = {1: "L", 2: "H, W", 3: "D, H, W"}
 
 
@@ -19,7 +22,7 @@ class Patchify(nn.Module):
 
     Along each spatial axis, window ``i`` covers the ``P`` pixels from ``i*S`` on. The ``C_in * P**d`` values of a
     window, times the weight, plus the bias, are one token; a convolution with ``kernel_size=P`` and ``stride=S`` does
-    that for all windows at once, and under ``torch.compile`` one matrix product. Pixels that no window covers have no
+    that for all windows at once, under ``torch.compile`` too. Pixels that no window covers have no
     influence: where ``s - P`` is no multiple of ``S`` the last pixels of the axis, and where ``S > P`` the gaps between
     windows. Pad the input first if they matter.
 
@@ -45,7 +48,8 @@ class Patchify(nn.Module):
         bias: whether the linear map has a bias.
 
     Attributes:
-        conv: the convolution; it holds the parameters, ``weight`` ``[C_out, C_in, P, ...]`` and ``bias`` ``[C_out]``.
+        conv: the convolution; it holds the parameters, ``weight`` ``[C_out, C_in, P, ...]`` and ``bias`` ``[C_out]``,
+            which ``forward`` reads; ``conv`` itself is not called, so hooks on it do not run.
         data_dim, patch_size, stride: the effective values.
 
     Raises:
@@ -95,37 +99,24 @@ class Patchify(nn.Module):
 
         Raises:
             ValueError: where the number of axes, the number of channels or a size does not fit.
+            TypeError: where the dtype is not that of the parameters, and autocast is off.
         """
         self._check(x)
-        tokens = self._embed_windows(x) if self._avoids_convolution(x) else self._convolve(x)
-        return tokens.contiguous()
+        autocast = _autocast_dtype(x)
+        dtype = autocast or x.dtype
+        # On CPUs half precision is slow where there are no instructions for it, and where there are some, torch 2.13
+        # has kernels that give wrong sums, let NaN into windows that do not cover it, or read and write past their
+        # memory (docs/torch-faults.md). float32 is none of that, and rounded once.
+        wide = torch.float32 if x.device.type == "cpu" and dtype in _HALF_PRECISION else dtype
+        weight, bias = self.conv.weight, self.conv.bias
+        if autocast is None and wide == dtype:
+            return self._embed(x, weight, bias)
+        with torch.autocast(x.device.type, enabled=False):
+            tokens = self._embed(x.to(wide), weight.to(wide), None if bias is None else bias.to(wide))
+        return tokens.to(dtype)
 
-    def _avoids_convolution(self, x: Tensor) -> bool:
-        """Whether torch's convolution cannot be relied on.
-
-        Inductor in torch 2.13 cannot compile most convolutions of volumes once sizes are dynamic, stops at a stride
-        mismatch in the backward pass of some images, and compiles others anew at every size. On CPUs with bfloat16
-        instructions, its bfloat16 convolution of channels-last images and volumes that are exactly one window wide
-        gives wrong sums where ``C_in * P`` is 64 or more; under autocast float32 ends there, too.
-        """
-        return torch.compiler.is_compiling() or x.shape[-2] == self.patch_size
-
-    def _convolve(self, x: Tensor) -> Tensor:
-        tokens: Tensor = self.conv(x.movedim(-1, 1))
-        return tokens.movedim(1, -1)
-
-    def _embed_windows(self, x: Tensor) -> Tensor:
-        """The same linear map, of windows ``[B, *g, C_in, P, ...]`` that are made explicitly."""
-        windows = x
-        for axis in range(1, self.data_dim + 1):
-            windows = windows.unfold(axis, self.patch_size, self.stride)
-        # The addition must be there, bias or not, and outside linear(): what comes straight from a matrix product has
-        # a layout that Inductor tries, and fails, to prove contiguous for three dynamic sizes.
-        bias = 0 if self.conv.bias is None else self.conv.bias
-        weight, windows = self.conv.weight.flatten(1), windows.flatten(self.data_dim + 1)
-        if torch.compiler.is_compiling():
-            return functional.linear(windows, weight) + bias
-        return _packed(functional.linear(_packed(windows), _packed(weight)) + bias)
+    def _embed(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return (convolve_opaquely if needs_operators() else convolve)(x, weight, bias, self.stride)
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != self.data_dim + 2:
@@ -145,16 +136,15 @@ class Patchify(nn.Module):
                     f"axis {axis} has {x.shape[axis]} pixels, fewer than patch_size {self.patch_size}, "
                     f"shape {list(x.shape)}"
                 )
+        if x.dtype != self.conv.weight.dtype and _autocast_dtype(x) is None:
+            raise TypeError(f"input is {x.dtype}, but conv.weight is {self.conv.weight.dtype}: convert one with .to()")
 
 
-def _packed(x: Tensor) -> Tensor:
-    """The same values, and in the backward pass the same gradients, with the strides that a new tensor has.
-
-    ``contiguous()`` leaves axes of size 1 their strides, whatever these are. On CPUs with bfloat16 instructions, torch
-    2.13 takes a matrix product whose operands differ from an earlier one's in nothing else for the same, but may
-    provide less memory for its intermediate results than that needs: it then writes past the end.
-    """
-    return x.reshape(-1).reshape(x.shape)
+def _autocast_dtype(x: Tensor) -> torch.dtype | None:
+    """What autocast makes of a tensor that is multiplied, None where it is off or, as for float64, does nothing."""
+    kind = x.device.type
+    applies = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind) and x.dtype != torch.float64
+    return torch.get_autocast_dtype(kind) if applies else None
 
 
 def _positive_integer(name: str, value: int) -> int:

@@ -122,10 +122,11 @@ def acme(tmp_path_factory: pytest.TempPathFactory) -> Path:
     package.mkdir()
     (package / "__init__.py").touch()
     root = Path(__file__).parent
-    sources = [root.parent / "patchify" / "layer.py", *(root / "planted").glob("*.py")]
+    sources = [*(root.parent / "patchify").glob("*.py"), *(root / "planted").glob("*.py")]
     for source in sources:
         if source.name != "__init__.py":
             text = source.read_text().replace("from patchify import", "from acme.layer import")
+            text = text.replace("from patchify.", "from acme.").replace('"patchify::', '"acme::')
             (package / source.name).write_text(text.replace("from tests.planted", "from acme"))
     return folder
 

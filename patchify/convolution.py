@@ -1,0 +1,119 @@
+"""The strided convolution, channels last at both ends: as torch has it, and as one operator under a compiler."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
+    """Multiply every window with the weight and add the bias.
+
+    Args:
+        x: ``[B, *s, C_in]``.
+        weight: ``[C_out, C_in, P, ...]``.
+        bias: ``[C_out]`` or None.
+        stride: pixels from one window to the next along each axis.
+
+    Returns:
+        ``[B, *g, C_out]``, contiguous.
+    """
+    function = functional.conv3d if weight.ndim == 5 else functional.conv2d
+    tokens = function(_channels_first(x), _channels_second(weight), bias, _strides(weight.ndim - 2, stride))
+    return _channels_last(tokens, weight.ndim - 2)
+
+
+# Inductor (torch 2.13, CPU) cannot compile most convolutions of volumes once sizes are dynamic, stops at a stride
+# mismatch in the backward pass of some images, and compiles others anew at every size. Inside an operator it sees no
+# convolution: the graph has one node, which runs what eager mode runs. docs/torch-faults.md has the scripts.
+@torch.library.custom_op("patchify::convolve", mutates_args=())
+def convolve_opaquely(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
+    """What ``convolve`` computes, by an operator that no compiler looks into; differentiable once."""
+    return convolve(x, weight, bias, stride)
+
+
+@torch.library.custom_op("patchify::input_gradient", mutates_args=())
+def input_gradient(cotangent: Tensor, weight: Tensor, sizes: Sequence[int], stride: int) -> Tensor:
+    """The gradient ``[B, *sizes, C_in]`` of the input, from the cotangent ``[B, *g, C_out]`` of the output."""
+    # The operator wants an input for its shape and layout, and does not read it.
+    unread = cotangent.new_empty(cotangent.shape[0], *sizes, weight.shape[1])
+    gradient, _, _ = _gradients(cotangent, unread, weight, stride, [True, False, False])
+    return _channels_last(gradient, len(sizes))
+
+
+@torch.library.custom_op("patchify::weight_gradient", mutates_args=())
+def weight_gradient(cotangent: Tensor, x: Tensor, patch_size: int, stride: int) -> Tensor:
+    """The gradient ``[C_out, C_in, P, ...]`` of the weight, from the cotangent ``[B, *g, C_out]`` of the output."""
+    shape = (cotangent.shape[-1], x.shape[-1], *[patch_size] * (x.ndim - 2))
+    _, gradient, _ = _gradients(cotangent, x, cotangent.new_empty(shape), stride, [False, True, False])
+    return gradient.reshape(shape).contiguous()
+
+
+def _gradients(cotangent: Tensor, x: Tensor, weight: Tensor, stride: int, wanted: list[bool]) -> list[Tensor]:
+    strides = _strides(weight.ndim - 2, stride)
+    none, ones = [0] * len(strides), [1] * len(strides)
+    gradients: list[Tensor] = torch.ops.aten.convolution_backward(
+        _channels_first(cotangent), _channels_first(x), _channels_second(weight), None, strides, none, ones,
+        False, none, 1, wanted,
+    )  # fmt: skip
+    return gradients
+
+
+# A sequence is an image of one row: torch convolves images and volumes channels last, and would copy a sequence.
+
+
+def _channels_first(x: Tensor) -> Tensor:
+    """``[B, *s, C]`` as a view ``[B, C, *s]`` of an image or a volume."""
+    return x.movedim(-1, 1).unsqueeze(2) if x.ndim == 3 else x.movedim(-1, 1)
+
+
+def _channels_second(weight: Tensor) -> Tensor:
+    """``[C_out, C_in, P, ...]`` as the weight of an image or a volume."""
+    return weight.unsqueeze(2) if weight.ndim == 3 else weight
+
+
+def _strides(data_dim: int, stride: int) -> list[int]:
+    return [1, stride] if data_dim == 1 else [stride] * data_dim
+
+
+def _channels_last(x: Tensor, data_dim: int) -> Tensor:
+    """What torch made of an image or a volume, as ``[B, *s, C]``, contiguous."""
+    return (x.squeeze(2) if data_dim == 1 else x).movedim(1, -1).contiguous()
+
+
+@convolve_opaquely.register_fake
+def _(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
+    grid = [(size - weight.shape[2]) // stride + 1 for size in x.shape[1:-1]]
+    return x.new_empty(x.shape[0], *grid, weight.shape[0])
+
+
+@input_gradient.register_fake
+def _(cotangent: Tensor, weight: Tensor, sizes: Sequence[int], stride: int) -> Tensor:
+    return cotangent.new_empty(cotangent.shape[0], *sizes, weight.shape[1])
+
+
+@weight_gradient.register_fake
+def _(cotangent: Tensor, x: Tensor, patch_size: int, stride: int) -> Tensor:
+    return cotangent.new_empty(cotangent.shape[-1], x.shape[-1], *[patch_size] * (x.ndim - 2))
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, weight, _, ctx.stride = inputs
+    ctx.sizes = x.shape[1:-1]
+    ctx.save_for_backward(x, weight)
+
+
+def _differentiate(ctx: Any, cotangent: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight = ctx.saved_tensors
+    for_input, for_weight, for_bias, _ = ctx.needs_input_grad
+    return (
+        input_gradient(cotangent, weight, ctx.sizes, ctx.stride) if for_input else None,
+        weight_gradient(cotangent, x, weight.shape[2], ctx.stride) if for_weight else None,
+        cotangent.flatten(0, -2).sum(0) if for_bias else None,
+        None,
+    )
+
+
+convolve_opaquely.register_autograd(_differentiate, setup_context=_keep)
