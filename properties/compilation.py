@@ -5,16 +5,24 @@ what runs from then on is eager mode. Within a sequence there is no reset, or bu
 """
 
 import logging
+import traceback
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
+from pathlib import Path
 from types import FunctionType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._dynamo.backends.common import aot_autograd
+from torch._dynamo.exc import BackendCompilerFailed, InternalTorchDynamoError
 from torch._dynamo.utils import counters
+from torch._functorch._aot_autograd.utils import make_boxed_func
+from torch._inductor.exc import InductorError
+from torch._inductor.runtime.cache_dir_utils import cache_dir
 
 from properties.case import Case, CaseError
 from properties.trial import Raised, Trial
@@ -68,6 +76,35 @@ class ViewedControl(Control):
         """``[B, *s, C_in]`` to ``[B, *g, C_out]``."""
         tokens: Tensor = self.conv(x.movedim(-1, 1))
         return tokens.movedim(1, -1)
+
+
+def is_compilers_own(error: BaseException) -> bool:
+    """Whether torch's compiler failed itself: an internal error by its type, or an assertion in code it generated.
+
+    What a backend raises is its own too, unless code from outside of torch had a part in it: an operator of the layer.
+    """
+    files = [frame.filename for frame in traceback.extract_tb(getattr(error, "inner_exception", error).__traceback__)]
+    if isinstance(error, InductorError | InternalTorchDynamoError):
+        return True
+    if isinstance(error, BackendCompilerFailed):
+        return all(Path(file).is_relative_to(Path(torch.__file__).parent) for file in files)
+    return isinstance(error, AssertionError) and bool(files) and Path(files[-1]).is_relative_to(cache_dir())
+
+
+def operators(trial: Trial) -> frozenset[str]:
+    """Names of torch's operators in the graph of the trial's layer, compiled; none where it cannot be compiled."""
+    found: set[str] = set()
+
+    def record(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
+        found.update(str(node.target) for node in graph.graph.nodes if node.op == "call_function")
+        return make_boxed_func(graph.forward)
+
+    torch._dynamo.reset()
+    layer = trial.make_layer()
+    with suppress(Exception):
+        torch.compile(fresh_call(layer), fullgraph=True, backend=aot_autograd(fw_compiler=record))(trial.make_input())
+    torch._dynamo.reset()
+    return frozenset(found)
 
 
 @cache

@@ -1,6 +1,9 @@
 """What torch itself gets wrong on this machine, measured, so that no layer is blamed for it."""
 
+import subprocess
+import sys
 from functools import cache, lru_cache
+from importlib.resources import files
 from math import prod
 
 import torch
@@ -8,11 +11,16 @@ from torch.nn import functional
 
 from oracles.agreement import check_oracles
 from properties.case import Case
+from properties.compilation import best_backend, later_cases, operators
 from properties.implementation import CannotRun
 from properties.layout import CHANNELS_LAST
 from properties.tensors import TORCH_DTYPES
+from properties.trial import Trial
 
 _CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
+UNFOLD_BACKWARD = "torch's fault: Inductor's backward pass of unfold writes past its memory"
+# How scripts of properties/torch_faults end: torch is right, torch is wrong. By a signal where memory was destroyed.
+_RIGHT, _WRONG = 0, 3
 # Elements after the input that are made NaN: more than any register holds.
 _MARGIN = 256
 
@@ -122,6 +130,48 @@ def reads_past_input(case: Case, device: torch.device) -> bool:
 def past_input_advice(dtype: torch.dtype, device: torch.device) -> str:
     """Why a NaN is not judged where torch itself reads past the input."""
     return f"{_convolution(dtype, device)} reads memory past an input of this shape, and NaN was there"
+
+
+def corrupts_memory(trial: Trial) -> bool:
+    """Whether compiling the trial's layer would run into Inductor's backward pass of ``unfold`` where that is wrong.
+
+    Only where the layer uses ``unfold``, its input requires a gradient, and torch alone is seen to be wrong for this
+    dtype, at this size or a later one that the laws call the layer at. Nothing in the process can be trusted after it,
+    so it is found out before, in another process.
+    """
+    case = trial.case
+    if trial.device.type != "cpu" or "input" not in case.backward.requires_grad or best_backend() != "inductor":
+        return False
+    return "aten.unfold.default" in _operators(trial) and any(
+        script_fails("unfold_backward", each.input.dtype, each.input_shape, case.spec.patch_size, case.spec.step)
+        for each in (case, *later_cases(case))
+    )
+
+
+# The laws of a trial follow one another.
+_operators = lru_cache(maxsize=2)(operators)
+
+
+@lru_cache(maxsize=1024)
+def script_fails(fault: str, dtype: str, shape: tuple[int, ...], *numbers: int) -> bool:
+    """Whether a script of ``properties/torch_faults``, run in a process of its own, shows its fault on this machine.
+
+    Args:
+        fault: the script's name.
+        dtype: of its tensors.
+        shape: of its input.
+        numbers: what else it asks for, such as patch_size and stride.
+
+    Raises:
+        CannotRun: where the script itself cannot be run.
+    """
+    script = files("properties").joinpath("torch_faults", f"{fault}.py")
+    command = [sys.executable, str(script), dtype, ",".join(map(str, shape)), *map(str, numbers)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode not in (_RIGHT, _WRONG) and done.returncode > 0:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise CannotRun(f"the script of torch's fault {fault!r} exited with {done.returncode}: {last}")
+    return done.returncode != _RIGHT
 
 
 def _convolution(dtype: torch.dtype, device: torch.device) -> str:

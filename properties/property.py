@@ -11,7 +11,7 @@ from properties.compilation import Control, ViewedControl
 from properties.implementation import Implementation
 from properties.platform import leaks_nan, missums, missums_advice, nan_advice, past_input_advice, reads_past_input
 from properties.settings import undisturbed
-from properties.trial import Raised, Trial, Unusable
+from properties.trial import Raised, TorchFault, Trial, Unusable
 from properties.verdict import Failed, Inapplicable, Passed, Place, Verdict
 
 LEVELS = {"C": "contract", "H": "robust"}
@@ -41,20 +41,21 @@ class Property:
     def __call__(self, trial: Trial) -> Verdict:
         """Judge a trial: on every path there is a verdict."""
         if trial.case.fill.name == "poison" and leaks_nan(trial.dtype, trial.device):
-            return Inapplicable(nan_advice(trial.dtype, trial.device))
+            return Inapplicable(nan_advice(trial.dtype, trial.device), torch_fault=True)
         try:
             verdict = self.judge(trial)
         except Unusable as missing:
-            return Inapplicable(str(missing))
+            return Inapplicable(str(missing), torch_fault=isinstance(missing, TorchFault))
         except Raised as raised:
             return Failed(f"{raised.doing} raised an exception", observed=raised.observed, expected="no exception")
         if not isinstance(verdict, Passed | Failed | Inapplicable):
             raise TypeError(f"property {self.name} must return a verdict, got {verdict!r}")
         not_a_number = isinstance(verdict, Failed) and "nan" in (verdict.observed, verdict.expected)
         if not_a_number and reads_past_input(trial.case, trial.device):
-            return Inapplicable(past_input_advice(trial.dtype, trial.device))
+            return Inapplicable(past_input_advice(trial.dtype, trial.device), torch_fault=True)
         if isinstance(verdict, Failed) and self._fails_for_torch(trial, verdict):
-            return Inapplicable(missums_advice(torch.bfloat16 if self.autocast else trial.dtype, trial.device))
+            advice = missums_advice(torch.bfloat16 if self.autocast else trial.dtype, trial.device)
+            return Inapplicable(advice, torch_fault=True)
         return verdict
 
     def _fails_for_torch(self, trial: Trial, verdict: Failed) -> bool:

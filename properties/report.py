@@ -163,6 +163,11 @@ class Report:
         counts = (
             f"{held} of {len(self.tallies)} properties held in {sum(self.checks.values())} checks on {self.cases} cases"
         )
+        lost: Counter[str] = Counter()
+        for tally in self.tallies.values():
+            lost.update(tally.lost)
+        told = "; ".join(f"{reason} ({count})" for reason, count in sorted(lost.items()))
+        faults = f"; {lost.total()} checks lost to faults of torch: {told}" if lost else ""
         expected = f"; {len(self.expected_failures)} failed as expected" if self.expected_failures else ""
         shards = len(self.plan.shards)
         number, parts = self.plan.part
@@ -173,7 +178,7 @@ class Report:
             "interrupted": "; interrupted",
         }
         return (
-            f"{'PASSED' if self.passed else 'FAILED'}: {self.plan.name}: {counts}{expected}{part}"
+            f"{'PASSED' if self.passed else 'FAILED'}: {self.plan.name}: {counts}{faults}{expected}{part}"
             f"{early[self.stopped] if self.stopped else ''} (run seed {self.seed})"
         )
 

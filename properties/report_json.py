@@ -39,6 +39,7 @@ def report_json(report: Report) -> dict[str, Any]:
                 "passed": report.tallies[prop.name].passed,
                 "failed": report.tallies[prop.name].failed,
                 "inapplicable": report.tallies[prop.name].inapplicable,
+                "lost_to_torch": report.tallies[prop.name].lost,
                 "worst_slack": report.tallies[prop.name].slack,
                 "fails_below": rates.get(prop.name),
                 "expected_failure": report.plan.expected_failures.get(prop.name),

@@ -63,11 +63,15 @@ class Found:
 
 @dataclass
 class Tally:
-    """The verdicts of one property, counted."""
+    """The verdicts of one property, counted.
+
+    ``inapplicable`` counts by reason; ``lost`` are those among them whose reason is a fault of torch.
+    """
 
     passed: int = 0
     failed: int = 0
     inapplicable: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
     slack: float | None = None
     smallest_failure: Found | None = None
 
@@ -79,8 +83,8 @@ class Tally:
                 return cls(passed=1, slack=slack)
             case Failed():
                 return cls(failed=1, smallest_failure=Found(case.to_json(), shard, died))
-            case Inapplicable(reason):
-                return cls(inapplicable={reason: 1})
+            case Inapplicable(reason, torch_fault):
+                return cls(inapplicable={reason: 1}, lost={reason: 1} if torch_fault else {})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -101,6 +105,7 @@ class Tally:
             self.passed + other.passed,
             self.failed + other.failed,
             dict(Counter(self.inapplicable) + Counter(other.inapplicable)),
+            dict(Counter(self.lost) + Counter(other.lost)),
             max(slacks, default=None),
             min(failures, key=lambda found: complexity(Case.from_json(found.case)), default=None),
         )

@@ -37,6 +37,10 @@ class Unusable(Exception):  # noqa: N818 - "the output is unusable"
     """Something that many properties need is not there; the property that it belongs to has failed for that."""
 
 
+class TorchFault(Unusable):
+    """A fault of torch itself, named by the message, makes what the layer does here unjudgeable."""
+
+
 @dataclass(frozen=True)
 class Expectation:
     """What a result should be, and how far a correct one may be from it: float64, on the trial's device.

@@ -54,9 +54,13 @@ class Failed:
 
 @dataclass(frozen=True)
 class Inapplicable:
-    """The property says nothing about this trial, for the given reason."""
+    """The property says nothing about this trial, for the given reason.
+
+    ``torch_fault`` says whether that is a fault of torch: then a check that was due was lost.
+    """
 
     reason: str
+    torch_fault: bool = False
 
 
 Verdict = Passed | Failed | Inapplicable

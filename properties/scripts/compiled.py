@@ -164,6 +164,7 @@ BODIES: dict[str, Body] = {
     "compiled_values": _values,
     "compiled_gradients": _gradients,
     "compiled_later_sizes": _later_sizes,
+    "compiler_does_not_fail": _later_sizes,
     "compiled_strides": _strides,
     "no_recompilation": _recompilations,
 }
