@@ -29,7 +29,7 @@ def with_plain_ones(x: Tensor) -> Tensor:
     """A view in which axes of size 1 have the strides that they would have in a new tensor.
 
     With others torch's own matrix product in bfloat16 on a CPU may write past the end of its memory, whatever the layer
-    (``patchify/layer.py`` says when): what crashes is then torch, and what does not crash is not to be trusted.
+    (``docs/torch-faults.md`` says when): what crashes is then torch, and what does not crash is not to be trusted.
     """
     # A view takes such strides from the axis after one of size 1; there is one after the last.
     return x.unsqueeze(-1).view(x.shape)

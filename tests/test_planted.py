@@ -51,7 +51,10 @@ def test_correct_layers_are_accepted(layer: type[nn.Module], monkeypatch: pytest
     scope, first, count = small_scope.small_scope, THOROUGHLY.index(layer), len(THOROUGHLY)
     monkeypatch.setattr(small_scope, "small_scope", lambda *bounds: islice(scope(*bounds), first, None, count))
 
-    verify(layer, seed=7, cases=50, strength=0).raise_if_failed()
+    report = verify(layer, seed=7, cases=50, strength=0)
+    # So few cases are compiled that torch's own faults may leave none of them to a property.
+    unchecked = [name for name, tally in report.tallies.items() if not tally.checks and not tally.lost]
+    assert (report.failures, unchecked) == ((), [])
 
 
 @pytest.mark.parametrize(
