@@ -43,41 +43,6 @@ class Call:
     graphs: int
 
 
-class Control(nn.Module):
-    """Nothing but torch's own convolution between two transpositions: what fails for it is not the layer's fault.
-
-    torch 2.13 cannot compile most convolutions of volumes once their sizes are dynamic, for example.
-    """
-
-    def __init__(
-        self,
-        in_features: int,
-        out_features: int,
-        data_dim: int,
-        patch_size: int,
-        stride: int | None = None,
-        bias: bool = True,
-    ) -> None:
-        super().__init__()
-        convolutions: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]]
-        convolutions = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-        self.conv = convolutions[data_dim](in_features, out_features, patch_size, stride or patch_size, bias=bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[B, *s, C_in]`` to ``[B, *g, C_out]``."""
-        tokens: Tensor = self.conv(x.movedim(-1, 1).contiguous())
-        return tokens.movedim(1, -1)
-
-
-class ViewedControl(Control):
-    """The same on a channels-last view of the input: torch has other kernels for that."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``[B, *s, C_in]`` to ``[B, *g, C_out]``."""
-        tokens: Tensor = self.conv(x.movedim(-1, 1))
-        return tokens.movedim(1, -1)
-
-
 def is_compilers_own(error: BaseException) -> bool:
     """Whether torch's compiler failed itself: an internal error by its type, or an assertion in code it generated.
 

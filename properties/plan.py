@@ -6,20 +6,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-import torch
-
 from properties import sharding, small_scope
 from properties.case import DTYPES, Case
 from properties.families import PROPERTIES
 from properties.implementation import CannotRun, Implementation, resolve
 from properties.landmarks import landmarks
 from properties.options import DEFAULT_DEVICE, DEFAULT_IMPLEMENTATION, DEFAULT_PROFILE, DEFAULT_STRENGTH, PROFILES
-from properties.platform import available, leaks_nan
 from properties.property import LEVELS, Property
 from properties.record import Record, read_folder, versions
 from properties.shard_names import LANDMARKS, REGRESSIONS, is_compiled, is_random, is_small
 from properties.space import Space
-from properties.tensors import TORCH_DTYPES
 
 
 @dataclass(frozen=True)
@@ -78,19 +74,10 @@ class Plan:
         on = {prop.on for prop in self.properties}
         return Space(
             self.dtypes,
-            tuple(dtype for dtype in self.dtypes if not self._leaks_nan(dtype)),
             eager="cases" in on or ("drawn" in on and self.cases > 0),
             compiled="compiled" in on and self.cases > 0,
             emptied=self.cases > 0 and any(prop.name == "empty_batch" for prop in self.properties),
         )
-
-    def _leaks_nan(self, dtype: str) -> bool:
-        """Whether no case of a dtype is judged by NaN; of a device that is elsewhere that is not known here."""
-        try:
-            available(self.device)
-        except CannotRun:
-            return False
-        return leaks_nan(TORCH_DTYPES[dtype], torch.device(self.device))
 
     def to_json(self) -> dict[str, Any]:
         """As plain data, from which any process that can import the implementation makes the same plan."""

@@ -42,13 +42,11 @@ _SHAPE = ("data_dim", "stride", "patch_size", "remainder", "sizes")
 class Space:
     """What decides which cells a run can reach.
 
-    ``dtypes`` are those of the run, ``poisoned`` those in which NaN can be judged. ``eager`` says whether cases are
-    judged as they are, ``compiled`` whether some are judged under a compiler, ``emptied`` whether they are judged with
-    an empty batch, too.
+    ``dtypes`` are those of the run. ``eager`` says whether cases are judged as they are, ``compiled`` whether some are
+    judged under a compiler, ``emptied`` whether they are judged with an empty batch, too.
     """
 
     dtypes: tuple[str, ...]
-    poisoned: tuple[str, ...]
     eager: bool = True
     compiled: bool = True
     emptied: bool = True
@@ -137,7 +135,7 @@ def _boxes(space: Space) -> Iterator[dict[str, Sequence[str]]]:
                 continue
             for batch, samples in _BATCHES.items():
                 numbers = replace(smallest, batch=samples)
-                dtypes = space.poisoned if "poison" in chosen else space.dtypes
+                dtypes = space.dtypes
                 if "address" in chosen:
                     dtypes = tuple(dtype for dtype in dtypes if numbers.holds_address(dtype))
                 if not dtypes or (batch == "huge" and not numbers.thin):

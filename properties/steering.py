@@ -7,7 +7,6 @@ nothing is missing.
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
@@ -24,9 +23,6 @@ _TIES = 2**20
 # Hundredths of a second that it takes to judge a case, roughly; what a tuple costs is what the cheapest case costs that
 # reaches it. Integers, so that no sum of them depends on its order, which differs between machines.
 _COST, _COST_HUGE, _COST_COMPILED, _COST_STATIC_VOLUME, _COST_AUTOMATIC_VOLUME = 3, 100, 500, 1000, 3000
-# Where torch's own convolution leaks NaN, no poisoned case is judged (see ``platform.leaks_nan``): on some CPUs it does
-# in this dtype. So poisoned cases in it are steered last, to what takes both, and nothing else hangs on them.
-_LEAKY = "bfloat16"
 
 _ALONG = {axis: [NUMBER[axis, cell] for cell in along] for axis, along in CELLS.items()}
 _AXIS_OF = {number: axis for axis, numbers in _ALONG.items() for number in numbers}
@@ -50,12 +46,8 @@ def steered(
         seed: what numbers and values follow from.
         compiled: whether the cases are those that are judged under a compiler, or the others.
     """
-    certain = tuple(dtype for dtype in dtypes if dtype != _LEAKY)
-    space = Space(dtypes, certain, eager=not compiled, compiled=compiled, emptied=not compiled)
-    judged = [case for case in drawn if (case.fill.name, case.input.dtype) != ("poison", _LEAKY)]
-    found = list(_filled(space, _reached(judged, compiled), strength, f"{seed}/judged"))
-    known = _reached([*drawn, *found], compiled)
-    return (*found, *_filled(replace(space, poisoned=dtypes), known, strength, f"{seed}/leaky"))
+    space = Space(dtypes, eager=not compiled, compiled=compiled, emptied=not compiled)
+    return tuple(_filled(space, _reached(drawn, compiled), strength, seed))
 
 
 def _reached(cases: Sequence[Case], compiled: bool) -> Bools:

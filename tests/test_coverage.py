@@ -17,7 +17,6 @@ from properties.case import PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, S
 from properties.coverage import CELLS, NUMBER, Bools, cells, emptied, marked, named, row, together
 from properties.generation import draw_cases
 from properties.landmarks import landmarks
-from properties.plan import make_plan
 from properties.result import CaseResult, ShardResult, gather
 from properties.summary import print_report
 from properties.verdict import Failed, Inapplicable, Passed, Verdict
@@ -213,12 +212,6 @@ def test_report_of_nothing() -> None:
     report = verify(Patchify, cases=0, seed=7, only=["homogeneous"])
     assert [report.reached(strength) for strength in (1, 2, 3)] == [(0, 0)] * 3
     assert "cells of the parameter space: 0 of 0 singles, 0 of 0 pairs, 0 of 0 triples reached" in text_of(report)
-
-
-def test_nan_counts_where_it_can_be_judged(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("properties.plan.leaks_nan", lambda dtype, device: str(dtype) == "torch.float64")
-    plan = make_plan(Patchify, only=["returns_tensor"])
-    assert plan.space.poisoned == ("float32", "bfloat16", "float16")
 
 
 def test_landmarks_fall_into_cells() -> None:

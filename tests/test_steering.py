@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -25,7 +24,7 @@ from properties.space import Space, build, possible
 from properties.steering import steered
 
 ROOT = Path(__file__).parent.parent
-EVERYTHING = Space(DTYPES, DTYPES)
+EVERYTHING = Space(DTYPES)
 BOTH = ("contract", "robust")
 EVERY = np.ones((1, len(NUMBER)), dtype=bool)
 
@@ -116,13 +115,7 @@ def test_space_follows_what_is_judged() -> None:
     assert singles(emptied=False) == {"batch 0"}
     assert singles(compiled=False) == {"compiled automatic", "compiled static"}
     assert singles(eager=False) == {"compiled no", "batch 0"}
-    assert singles(dtypes=("float32",), poisoned=()) == {
-        *("dtype float64", "dtype bfloat16", "dtype float16"),
-        "fill poison",
-    }
-    unjudged = possible(replace(EVERYTHING, poisoned=DTYPES[:2]), 2)
-    assert ("dtype float16", "fill poison") not in named(unjudged)
-    assert ("dtype float32", "fill poison") in named(unjudged)
+    assert singles(dtypes=("float32",)) == {"dtype float64", "dtype bfloat16", "dtype float16"}
 
 
 @pytest.mark.parametrize("strength", [2, 3])
@@ -144,15 +137,13 @@ def test_nothing_that_is_drawn_is_impossible() -> None:
     assert not (together(table(drawn, compiled=True), 3) & ~possible(EVERYTHING, 3)).any()
 
 
-def reached_by(plan: Plan, poisoned: Sequence[str]) -> Bools:
-    """The cells of all cases of a plan that are not of the small scope, where NaN is judged in some dtypes."""
+def reached_by(plan: Plan) -> Bools:
+    """The cells of all cases of a plan that are not of the small scope."""
     found = []
     for shard in plan.shards:
         if not shard.startswith("small"):
             compiled = shard.startswith("compiled")
-            cases = plan.cases_of(shard).values()
-            judged = [case for case in cases if case.fill.name != "poison" or case.input.dtype in poisoned]
-            reached = [cells(case, compiled=compiled) for case in judged]
+            reached = [cells(case, compiled=compiled) for case in plan.cases_of(shard).values()]
             found += [row(where) for where in reached]
             if plan.space.emptied and not compiled and shard != "landmarks":
                 found += [row(emptied(where)) for where in reached]
@@ -173,12 +164,9 @@ def reached_by(plan: Plan, poisoned: Sequence[str]) -> Bools:
 )
 def test_plan_reaches_every_tuple(levels: tuple[str, ...], strength: int, changes: dict[str, Any]) -> None:
     plan = make_plan(Patchify, levels=levels, strength=strength, **changes)
-    # Whether NaN can be judged depends on the machine; what is steered does not.
-    for poisoned in (plan.dtypes, tuple(dtype for dtype in plan.dtypes if dtype != "bfloat16")):
-        space = replace(plan.space, poisoned=poisoned)
-        reached = reached_by(plan, poisoned)
-        assert named(possible(space, strength) & ~together(reached, strength)) == []
-        assert not (together(reached, 3) & ~possible(space, 3)).any()
+    reached = reached_by(plan)
+    assert named(possible(plan.space, strength) & ~together(reached, strength)) == []
+    assert not (together(reached, 3) & ~possible(plan.space, 3)).any()
 
 
 def kinds(plan: Plan) -> set[str]:

@@ -38,7 +38,6 @@ def compiles_without_graph_break(trial: Trial) -> Verdict:
 
     Catches data-dependent control flow, prints, and whatever else Dynamo or the compiler cannot take.
     """
-    trial.tokens  # noqa: B018 - unusable where the eager forward pass is
     problem = compiled_calls(trial)[0].raised
     if problem:
         raise problem
@@ -134,7 +133,6 @@ def no_recompilation(trial: Trial) -> Verdict:
     The first size is compiled as it is and the second makes sizes dynamic; from the third on nothing may be compiled.
     Counted with the backend ``aot_eager``: Inductor, on a CPU, compiles torch's own convolution anew at most sizes.
     """
-    trial.tokens  # noqa: B018 - unusable where the eager forward pass is
     calls = traced_calls(trial)
     if len(calls) < 4 or any(call.raised for call in calls):
         raise Unusable("the layer was not traced at three sizes (see compiled_later_sizes)")
@@ -150,9 +148,10 @@ def no_recompilation(trial: Trial) -> Verdict:
 
 
 def _first(trial: Trial) -> Call:
-    trial.tokens  # noqa: B018 - unusable where the eager forward pass is
     call = compiled_calls(trial)[0]
     if call.raised:
+        if is_compilers_own(call.raised.error):
+            raise call.raised
         raise Unusable("the layer does not compile (see compiles_without_graph_break)")
     return call
 

@@ -4,10 +4,16 @@ import sys
 
 import torch
 
-x = torch.ones(1, 1, 3, 3, dtype=torch.bfloat16)
-x[..., 1] = torch.nan  # between the windows of one pixel, two apart
-weight = torch.ones(2, 1, 1, 1, dtype=torch.bfloat16, requires_grad=True)
-tokens = torch.nn.functional.conv2d(x, weight, stride=2)
-(gradient,) = torch.autograd.grad(tokens.sum(), weight)
-print("tokens:", tokens.flatten().tolist(), "gradient:", gradient.flatten().tolist())
-sys.exit(3 if bool(tokens.isnan().any()) or bool(gradient.isnan().any()) else 0)
+dtype, shape, patch_size, stride = sys.argv[1:] or ("bfloat16", "1,3,3,1", "1", "2")
+*first, channels = [int(n) for n in shape.split(",")]
+convolve = getattr(torch.nn.functional, f"conv{len(first) - 1}d")
+for pixel in range(first[-1]):
+    reached = []
+    for kind in (torch.float32, getattr(torch, dtype)):
+        x = torch.ones(*first, channels, dtype=kind).movedim(-1, 1)
+        x[..., pixel] = torch.nan
+        weight = torch.ones(2, channels, *[int(patch_size)] * (len(first) - 1), dtype=kind, requires_grad=True)
+        for tokens in (convolve(given, weight, stride=int(stride)) for given in (x, x.contiguous())):
+            reached += [int(t.isnan().sum()) for t in (tokens, *torch.autograd.grad(tokens.sum(), weight))]
+    print(f"NaN in tokens and gradients, in float32, and in {dtype}:", reached[:4], reached[4:])
+    sys.exit(3) if reached[:4] != reached[4:] else None

@@ -4,12 +4,16 @@ import sys
 
 import torch
 
-memory = torch.full((5 * 5 * 5 * 2 + 256,), torch.nan, dtype=torch.bfloat16)
-x = memory[:250].fill_(1).view(5, 1, 5, 5, 2).requires_grad_()
-weight = torch.ones(2, 1, 2, 2, 2, dtype=torch.bfloat16)
-weight = weight.to(memory_format=torch.channels_last_3d).requires_grad_()
-tokens = torch.nn.functional.conv3d(x, weight, stride=3)
-gradients = torch.autograd.grad(tokens.sum(), (x, weight))
-not_numbers = [int(tensor.isnan().sum()) for tensor in (tokens, *gradients)]
-print("NaN in tokens and gradients:", not_numbers)
-sys.exit(3 if any(not_numbers) else 0)
+dtype, shape, patch_size, stride = sys.argv[1:] or ("bfloat16", "5,5,5,2,1", "2", "3")
+*first, channels = [int(n) for n in shape.split(",")]
+weight = torch.ones(2, channels, *[int(patch_size)] * (len(first) - 1), dtype=getattr(torch, dtype))
+for stored in (weight, weight.movedim(1, -1).contiguous().movedim(-1, 1)):
+    for axes in ((*first, channels), (first[0], channels, *first[1:])):
+        memory = torch.full((torch.Size(axes).numel() + 256,), torch.nan, dtype=weight.dtype)
+        x = memory[:-256].fill_(1).view(axes).movedim(-1 if axes[1:-1] == tuple(first[1:]) else 1, 1)
+        given = [x.detach().requires_grad_(), stored.detach().requires_grad_()]
+        tokens = getattr(torch.nn.functional, f"conv{len(first) - 1}d")(*given, stride=int(stride))
+        found = [int(t.isnan().sum()) for t in (tokens, *torch.autograd.grad(tokens.sum(), given))]
+        print("NaN in tokens and gradients:", found)
+        if any(found):
+            sys.exit(3)
