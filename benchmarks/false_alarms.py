@@ -7,7 +7,7 @@ import argparse
 import sys
 
 from properties import verify
-from properties.families import PROPERTIES
+from properties.laws import PROPERTIES
 from tests.correct import CORRECT
 
 # Compiling takes nearly all of the time, so it gets its own, smaller number of cases.

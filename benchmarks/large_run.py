@@ -11,13 +11,13 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from properties.carry_out import carry_out
-from properties.journal import Journal
-from properties.local_workers import LocalWorkers
-from properties.options import PROFILES, cores
-from properties.plan import make_plan
-from properties.report_json import write_json
-from properties.summary import headline, print_report
+from properties.reports.json import write_json
+from properties.reports.text import headline, print_report
+from properties.runs.engine import carry_out
+from properties.runs.journal import Journal
+from properties.runs.local_workers import LocalWorkers
+from properties.runs.options import PROFILES, cores
+from properties.runs.plan import make_plan
 
 CASES = 200_000
 # Cases after which to look at the memory for the first time, and between two looks from then on.

@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from properties.carry_out import carry_out
-from properties.families import PROPERTIES
-from properties.journal import Journal
-from properties.local_workers import LocalWorkers
-from properties.plan import make_plan
+from properties.laws import PROPERTIES
+from properties.runs.engine import carry_out
+from properties.runs.journal import Journal
+from properties.runs.local_workers import LocalWorkers
+from properties.runs.plan import make_plan
 
 CASES = 1500
 ROUNDS = 3

@@ -5,23 +5,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from oracles.agreement import OracleError
-    from properties.case import Case
-    from properties.failure import Failure
-    from properties.implementation import CannotRun
-    from properties.report import Report, VerificationFailed
-    from properties.run import verify
+    from properties.cases.case import Case
+    from properties.runs.failure import Failure
+    from properties.runs.report import Report, VerificationFailed
+    from properties.runs.verify import verify
+    from properties.trials.implementation import CannotRun
 
 __all__ = ["CannotRun", "Case", "Failure", "OracleError", "Report", "VerificationFailed", "verify"]
 
 # Imported when first asked for: pytest loads this package, for its plugin, in runs that have nothing to do with it.
 _HOMES = {
-    "CannotRun": "properties.implementation",
-    "Case": "properties.case",
-    "Failure": "properties.failure",
+    "CannotRun": "properties.trials.implementation",
+    "Case": "properties.cases.case",
+    "Failure": "properties.runs.failure",
     "OracleError": "oracles.agreement",
-    "Report": "properties.report",
-    "VerificationFailed": "properties.report",
-    "verify": "properties.run",
+    "Report": "properties.runs.report",
+    "VerificationFailed": "properties.runs.report",
+    "verify": "properties.runs.verify",
 }
 
 

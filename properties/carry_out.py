@@ -1,93 +1,9 @@
-"""A run from the plan in its journal to a report, whoever does the work; it may be stopped, and goes on from there."""
+"""The old place of ``properties.runs.engine``; it goes with the next release."""
 
-import time
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
-from typing import Protocol
+import warnings
 
-from properties.journal import Journal
-from properties.record import Record
-from properties.report import Report, conclude
-from properties.result import Found
-from properties.shard_names import REGRESSIONS
+from properties.runs.engine import carry_out
 
-# Called with a shard, the cases of it that are done, their number, and the properties that have failed on them since
-# the call before.
-OnCase = Callable[[str, int, int, list[str]], None]
+__all__ = ["carry_out"]
 
-
-class Workers(Protocol):
-    """Whoever does the work of a run."""
-
-    @property
-    def journal(self) -> Journal:
-        """The folder of the run."""
-
-    def run_shards(self, shards: list[str], *, until: float | None = None, on_case: OnCase = ...) -> None:
-        """Have shards done; ``until`` is ``time.monotonic()`` after which no case is begun."""
-
-    def examine(self, found: Mapping[str, Found], *, shrink: bool = True) -> dict[str, Record]:
-        """Have the smallest failure of each property examined."""
-
-
-class _FailedFast(Exception):  # noqa: N818 - "the run failed fast"
-    """A property has failed in a run that is to stop there."""
-
-
-def carry_out(
-    workers: Workers,
-    *,
-    budget: float | None = None,
-    fail_fast: bool = False,
-    shrink: bool = True,
-    regressions: Path | None = None,
-    on_case: OnCase = lambda shard, done, of, failed: None,
-) -> Report:
-    """Carry out the plan of a journal, or what is left of it.
-
-    Args:
-        workers: who does the work, on which journal: ``LocalWorkers`` or ``ExecutorWorkers``.
-        budget: seconds after which no further case is begun.
-        fail_fast: stop as soon as a failure is known.
-        shrink: look for the smallest case of every failure.
-        regressions: folder to write records to.
-        on_case: called whenever cases are done.
-
-    Raises:
-        CannotRun: where the workers cannot go on; what is done is kept.
-    """
-    journal = workers.journal
-    plan = journal.plan()
-    journal.go_on()
-    until = None if budget is None else time.monotonic() + budget
-    stopped = None
-
-    def watch(shard: str, done: int, of: int, failed: list[str]) -> None:
-        on_case(shard, done, of, failed)
-        if fail_fast and set(failed) - plan.expected_failures.keys():
-            raise _FailedFast
-
-    try:
-        for shards in in_order(journal.left(plan)):
-            workers.run_shards(shards, until=until, on_case=watch)
-        if journal.left(plan):
-            stopped = "budget"
-    except _FailedFast:
-        stopped = "fail_fast"
-    except KeyboardInterrupt:
-        stopped, shrink = "interrupted", False
-    records: dict[str, Record] = {}
-
-    def examine(found: Mapping[str, Found]) -> dict[str, Record]:
-        records.update(workers.examine(found, shrink=shrink))
-        return records
-
-    report = conclude(plan, journal.results(plan), examine, stopped=stopped, regressions=regressions)
-    journal.end(stopped, records)
-    return report
-
-
-def in_order(shards: Iterable[str]) -> list[list[str]]:
-    """What is run before the rest: records are replayed before anything is drawn."""
-    shards = list(shards)
-    return [[shard for shard in shards if (shard == REGRESSIONS) == known] for known in (True, False)]
+warnings.warn("properties.carry_out has moved to properties.runs.engine", DeprecationWarning, stacklevel=2)

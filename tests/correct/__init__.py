@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from patchify import Patchify
-from tests.planted.stages import Differentiated, convolve, multiply, windows
+from tests.mutants.stages import Differentiated, convolve, multiply, windows
 
 _EQUATIONS = {1: "blcp,ocp->blo", 2: "bhwcpq,ocpq->bhwo", 3: "bdhwcpqr,ocpqr->bdhwo"}
 

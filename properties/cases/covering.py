@@ -1,0 +1,125 @@
+"""Leads a run to the pairs or triples of cells that its drawn cases miss.
+
+Greedy, as in the covering arrays of combinatorial testing: take the missing tuple that costs most to reach, choose the
+other cells of its case so that it reaches as much else as possible, strike out all that it reaches, and go on until
+nothing is missing.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from itertools import permutations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from properties.cases import generator
+from properties.cases.case import Case
+from properties.cases.factors import CELLS, NUMBER, NUMBERED, Bools, cells, emptied, marked, row, together
+from properties.cases.space import Space, boxes, build, possible
+
+# Cases that are tried for each one that is chosen: more need fewer cases, but take longer to choose.
+_CANDIDATES = 8
+_TIES = 2**20
+# Hundredths of a second that it takes to judge a case, roughly; what a tuple costs is what the cheapest case costs that
+# reaches it. Integers, so that no sum of them depends on its order, which differs between machines.
+_COST, _COST_HUGE, _COST_COMPILED, _COST_STATIC_VOLUME, _COST_AUTOMATIC_VOLUME = 3, 100, 500, 1000, 3000
+
+_ALONG = {axis: [NUMBER[axis, cell] for cell in along] for axis, along in CELLS.items()}
+_AXIS_OF = {number: axis for axis, numbers in _ALONG.items() for number in numbers}
+_EMPTY, _HUGE, _VOLUME = NUMBER["batch", "0"], NUMBER["batch", "huge"], NUMBER["data_dim", "3"]
+_AUTOMATIC, _STATIC = NUMBER["compiled", "automatic"], NUMBER["compiled", "static"]
+
+
+def steered(
+    drawn: Sequence[Case], dtypes: tuple[str, ...], strength: int, seed: str, *, compiled: bool
+) -> tuple[Case, ...]:
+    """Cases that reach, together with drawn ones, all that is possible.
+
+    A function of the arguments alone: not of the machine, the process or the order of a hash. It counts on every
+    property, since what is steered must not depend on those of a run: then a run of one property alone has the same
+    cases, and finds its failures again. So cases that are not compiled count as judged with an empty batch, too.
+
+    Args:
+        drawn: other cases of the run.
+        dtypes: those of the run.
+        strength: how many cells come together: 2 for pairs, 3 for triples.
+        seed: what numbers and values follow from.
+        compiled: whether the cases are those that are judged under a compiler, or the others.
+    """
+    space = Space(dtypes, eager=not compiled, compiled=compiled, emptied=not compiled)
+    return tuple(_filled(space, _reached(drawn, compiled), strength, seed))
+
+
+def _reached(cases: Sequence[Case], compiled: bool) -> Bools:
+    """The cells of cases, bool ``[rows, cells]``."""
+    reached = [cells(case, compiled=compiled) for case in cases]
+    return marked(row(where) for where in (*reached, *(() if compiled else map(emptied, reached))))
+
+
+def _filled(space: Space, reached: Bools, strength: int, seed: str) -> Iterator[Case]:
+    """Cases that reach all that is possible and has not been reached."""
+    missing = _costs(strength) * (possible(space, strength) & ~together(reached, strength))
+    if not space.eager:
+        # What a compiler has no part in is left to cases that are not compiled.
+        missing *= _holding(_AUTOMATIC, strength) | _holding(_STATIC, strength)
+    # By cells in any order.
+    missing = np.sum([missing.transpose(order) for order in permutations(range(strength))], axis=0)
+    number = 0
+    while missing.any():
+        first = [int(cell) for cell in np.unravel_index(np.argmax(missing), missing.shape)]
+        ties = generator.integers(_data_seed(seed, number), "ties", _CANDIDATES * len(NUMBER), 0, _TIES - 1)
+        candidates = [_extended(space, first, missing, few) for few in ties.reshape(_CANDIDATES, -1)]
+        best = max(candidates, key=lambda chosen: int(missing[_among(chosen, strength)].sum()))
+        missing[_among(best, strength)] = 0
+        yield build(dict(NUMBERED[cell] for cell in best if cell != _EMPTY), _data_seed(seed, number))
+        number += 1
+
+
+def _extended(space: Space, first: list[int], missing: NDArray[np.int64], ties: NDArray[np.int64]) -> list[int]:
+    """A cell along every axis, those of ``first`` among them, chosen one by one for what they reach with the others.
+
+    ``ties``, a number below ``_TIES`` for each cell, decides between cells that reach as much. Where cases are judged
+    with an empty batch, too, that cell comes on top.
+    """
+    left = boxes(space)
+    free = np.ones(len(NUMBER), dtype=bool)
+    # What makes a case expensive is left to the tuples that need it.
+    free[[_HUGE, _VOLUME] if not space.eager or _HUGE in first else [_HUGE]] = False
+    chosen = [_EMPTY] if space.emptied else []
+    free[_EMPTY] = False
+    turn = [cell for cell in first if cell != _EMPTY]
+    while len(chosen) < len(CELLS) + space.emptied:
+        if turn:
+            cell = turn.pop()
+        else:
+            options = np.flatnonzero(free & left.any(axis=0))
+            gains = missing[_among(chosen, missing.ndim - 1)].sum(axis=tuple(range(missing.ndim - 1)))
+            cell = int(options[np.argmax((gains * _TIES + ties)[options])])
+        chosen.append(cell)
+        left = left[left[:, cell]]
+        free[_ALONG[_AXIS_OF[cell]]] = False
+    return chosen
+
+
+def _costs(strength: int) -> NDArray[np.int64]:
+    """What each tuple costs, by the numbers of its cells."""
+    volume, automatic, static = (_holding(cell, strength) for cell in (_VOLUME, _AUTOMATIC, _STATIC))
+    return np.select(
+        [volume & automatic, volume & static, automatic | static, _holding(_HUGE, strength)],
+        [_COST_AUTOMATIC_VOLUME, _COST_STATIC_VOLUME, _COST_COMPILED, _COST_HUGE],
+        _COST,
+    )
+
+
+def _holding(cell: int, strength: int) -> Bools:
+    """The tuples that hold a cell."""
+    return np.asarray(np.any(np.indices((len(NUMBER),) * strength) == cell, axis=0))
+
+
+def _among(chosen: list[int], strength: int) -> tuple[NDArray[np.intp], ...]:
+    """The index of all tuples of some cells."""
+    return np.ix_(*[np.array(chosen, dtype=np.intp)] * strength)
+
+
+def _data_seed(seed: str, number: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{number}".encode()).digest()[:4], "little")

@@ -1,0 +1,155 @@
+"""The values of a case's tensors, as NumPy arrays.
+
+All are float64 and exactly representable in the case's dtype, so converting them rounds nothing, on any machine.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from oracles.precision import PRECISIONS, Precision
+from oracles.windows import covered
+from properties.cases import generator
+from properties.cases.case import Case
+
+# Larger integers would still be exact in these dtypes, but float32 operands must survive TF32, which keeps 11 bits.
+_LARGEST_INTEGER = {"float64": 2**20, "float32": 2**10, "bfloat16": 2**8, "float16": 2**10}
+# The first seeds are for people: their integers have one digit. Shrinking prefers them.
+_READABLE_SEEDS = 10
+# Exponents of the wide fill; products of two values, summed over any number of terms, stay finite.
+_WIDE_EXPONENTS = {"float64": (-60, 60), "float32": (-20, 20), "bfloat16": (-20, 20), "float16": (-8, 4)}
+
+
+@dataclass(frozen=True)
+class Amplitudes:
+    """Ranges of the exact fill, such that no partial sum of any result exceeds what the dtype holds exactly.
+
+    ``weights_in_a_row`` and ``cotangents`` say how many entries may differ from zero where ranges alone do not do it.
+    """
+
+    operand: int
+    weights_in_a_row: int
+    cotangent: int
+    cotangents: int
+
+
+def values(case: Case) -> dict[str, NDArray[np.float64]]:
+    """The values of ``x``, ``weight``, ``cotangent`` and, where there is one, ``bias``, made from the data seed."""
+    shapes = {"x": case.input_shape, "weight": case.weight_shape, "cotangent": case.output_shape}
+    if case.spec.bias:
+        shapes["bias"] = (case.spec.out_features,)
+    drawn: dict[str, NDArray[Any]]
+    if case.fill.integral:
+        drawn = _integers(case, shapes)
+    else:
+        precision = PRECISIONS[case.input.dtype]
+        draw = _real if case.fill.name == "real" else _wide
+        drawn = {name: draw(case, name, math.prod(shape), precision) for name, shape in shapes.items()}
+    arrays = {name: drawn[name].astype(np.float64).reshape(shape) for name, shape in shapes.items()}
+    if case.fill.name == "poison":
+        arrays["x"][:, ~covered(case.input.sizes, case.spec.patch_size, case.spec.step)] = math.nan
+    arrays["cotangent"] = _cotangent(case, arrays["cotangent"])
+    return arrays
+
+
+def miss_probability(case: Case, *, gradient: bool) -> float | None:
+    """How likely an exact check is to pass a layer that computes another polynomial of degree two at most.
+
+    By the lemma of Schwartz and Zippel: a polynomial of degree 2 that is not zero vanishes on values drawn
+    independently and uniformly from n numbers with probability at most ``2/n``.
+
+    Args:
+        case: what is checked.
+        gradient: whether it is a gradient that is checked, which the cotangent goes into as well.
+
+    Returns:
+        None where values are not independent and uniform, so that the lemma says nothing.
+    """
+    limits = amplitudes(case)
+    if case.fill.name not in ("exact", "poison") or case.input.layout == "expanded":
+        return None
+    if limits.weights_in_a_row < case.spec.terms:
+        return None
+    if not gradient:
+        return 2 / (2 * limits.operand + 1)
+    if case.backward.cotangent not in ("random", "channels_first") or limits.cotangents < most_terms(case):
+        return None
+    return 2 / (2 * min(limits.operand, limits.cotangent) + 1)
+
+
+def most_terms(case: Case) -> int:
+    """Terms in the longest of the sums that make the output and the three gradients."""
+    spec = case.spec
+    windows_on_a_pixel: int = math.ceil(spec.patch_size / spec.step) ** spec.data_dim
+    return max(spec.terms + 1, spec.out_features * windows_on_a_pixel, case.input.batch * math.prod(case.grid))
+
+
+def _integers(case: Case, shapes: dict[str, tuple[int, ...]]) -> dict[str, NDArray[np.int64]]:
+    seed, limits, arrays = case.fill.seed, amplitudes(case), {}
+    for name, shape in shapes.items():
+        most = limits.cotangent if name == "cotangent" else limits.operand
+        arrays[name] = generator.integers(seed, name, math.prod(shape), -most, most)
+    arrays["cotangent"] *= generator.chosen(seed, "cotangent", arrays["cotangent"].size, limits.cotangents)
+    if limits.weights_in_a_row < case.spec.terms:
+        rows = arrays["weight"].reshape(case.spec.out_features, -1)
+        for row in range(len(rows)):
+            rows[row] *= generator.chosen(seed, f"weight/{row}", case.spec.terms, limits.weights_in_a_row)
+    if case.fill.name == "address":
+        arrays["x"] = np.arange(1, arrays["x"].size + 1)
+        arrays["weight"] = np.eye(case.spec.terms, dtype=np.int64).reshape(-1)
+        if "bias" in arrays:
+            arrays["bias"][:] = 0
+    return arrays
+
+
+def amplitudes(case: Case) -> Amplitudes:
+    """The ranges of a case's integers."""
+    limit = int(PRECISIONS[case.input.dtype].exact_limit)
+    terms = case.spec.terms
+    largest = 9 if case.fill.seed < _READABLE_SEEDS else _LARGEST_INTEGER[case.input.dtype]
+    operand = max(1, min(largest, math.isqrt(limit // (terms + 1))))
+    weights_in_a_row = min(terms, limit // operand**2 - 1)
+    room = limit // operand
+    cotangent = max(1, min(operand, room // most_terms(case)))
+    return Amplitudes(operand, weights_in_a_row, cotangent, cotangents=room if room < most_terms(case) else 2**63)
+
+
+def wide_exponents(case: Case) -> tuple[int, int]:
+    """The smallest and the largest exponent of the wide fill: every sum of products stays finite."""
+    low, high = _WIDE_EXPONENTS[case.input.dtype]
+    if case.input.dtype == "float16":
+        high = min(high, (15 - math.ceil(math.log2(most_terms(case)))) // 2)
+    return low, high
+
+
+def _real(case: Case, name: str, count: int, precision: Precision) -> NDArray[Any]:
+    """Uniform in (-1, 1), with as many bits as the dtype holds."""
+    most = 2**precision.significant_bits - 1
+    return generator.integers(case.fill.seed, name, count, -most, most) * precision.unit_roundoff
+
+
+def _wide(case: Case, name: str, count: int, precision: Precision) -> NDArray[Any]:
+    """Random sign, significand in [1/2, 1), and a power of two from a range that keeps every sum finite."""
+    seed, bits = case.fill.seed, precision.significant_bits
+    low, high = wide_exponents(case)
+    significands = generator.integers(seed, f"{name}/significand", count, 2 ** (bits - 1), 2**bits - 1)
+    signs = generator.integers(seed, f"{name}/sign", count, 0, 1) * 2 - 1
+    exponents = generator.integers(seed, f"{name}/exponent", count, low, high)
+    return np.ldexp((signs * significands).astype(np.float64), exponents - bits)
+
+
+def _cotangent(case: Case, random: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The cotangent's values; its layout is the trial's business, except that an expanded one repeats one token."""
+    match case.backward.cotangent:
+        case "ones":
+            return np.ones_like(random)
+        case "zero":
+            return np.zeros_like(random)
+        case "expanded":
+            one_token = random.reshape(-1, random.shape[-1])[0]
+            return np.broadcast_to(one_token, random.shape).copy()
+        case _:
+            return random

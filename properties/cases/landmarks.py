@@ -1,0 +1,71 @@
+"""Layers as they are used in the field, and layers with one large number: they always run, whatever is drawn."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from properties.cases.case import DTYPES, PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
+
+_IN_THE_FIELD: dict[str, tuple[Spec, Input]] = {
+    "sequence 64 -> 128, patch 4": (Spec(64, 128, 1, 4, bias=True), Input(2, (256,))),
+    "ViT-B/16": (Spec(3, 768, 2, 16, bias=True), Input(1, (224, 224))),
+    "ViT-L/14": (Spec(3, 1024, 2, 14, bias=True), Input(1, (224, 224))),
+    "Swin, patch 4": (Spec(3, 96, 2, 4, bias=True), Input(2, (224, 224))),
+    "spectrogram 16/10": (Spec(1, 768, 2, 16, stride=10, bias=True), Input(1, (128, 512))),
+    "video, patch 4": (Spec(3, 192, 3, 4, bias=False), Input(1, (16, 112, 112))),
+    # More samples than a CUDA grid has blocks along its second and third axis.
+    "65,537 thin images": (Spec(1, 2, 2, 2, bias=True), Input(65_537, (2, 3))),
+    "MRI volume, patch 8": (Spec(1, 256, 3, 8, bias=True), Input(1, (64, 64, 64))),
+    # Inputs that are one window, with many channels: kernels treat them unlike others (torch 2.13 gets some wrong).
+    "image of one window, patch 8": (Spec(16, 24, 2, 8, bias=True), Input(2, (8, 8))),
+    "volume of one window, patch 4": (Spec(16, 24, 3, 4, bias=True), Input(2, (4, 4, 4))),
+}
+# Kernels cut their work into tiles, mostly of 16 to 1,024 elements, and handle the last one apart. 1,031 is a prime:
+# past all of these, and no multiple of any. What starts at odd pixels past 2,048 has an index that float16 cannot hold.
+_PAST_TILES: dict[str, tuple[Spec, Input]] = {
+    "sequence, 1,031 input channels": (Spec(1031, 3, 1, 2, stride=3, bias=True), Input(2, (9,))),
+    "image, 1,031 input channels": (Spec(1031, 2, 2, 3, stride=2, bias=True), Input(1, (6, 4))),
+    "volume, 1,031 input channels": (Spec(1031, 2, 3, 1, bias=True), Input(2, (2, 3, 2))),
+    "sequence, 1,031 output channels": (Spec(2, 1031, 1, 3, stride=2, bias=True), Input(3, (10,))),
+    "image, 1,031 output channels": (Spec(1, 1031, 2, 2, bias=True), Input(2, (5, 7))),
+    "volume, 1,031 output channels": (Spec(1, 1031, 3, 2, stride=3, bias=True), Input(1, (3, 5, 6))),
+    "sequence, 1,031 windows": (Spec(1, 3, 1, 2, stride=3, bias=True), Input(3, (3094,))),
+    "image, 1,031 windows high": (Spec(2, 1, 2, 3, bias=True), Input(1, (3095, 3))),
+    "image, 1,031 windows wide": (Spec(1, 2, 2, 4, stride=3, bias=True), Input(1, (4, 3095))),
+    "volume, 1,031 windows deep": (Spec(1, 2, 3, 1, stride=3, bias=True), Input(1, (3091, 2, 1))),
+    "volume, 1,031 windows high": (Spec(2, 2, 3, 2, stride=3, bias=True), Input(1, (2, 3092, 2))),
+    "volume, 1,031 windows wide": (Spec(1, 2, 3, 1, stride=3, bias=True), Input(1, (1, 2, 3093))),
+    "sequence, patch 1,031": (Spec(1, 2, 1, 1031, stride=1033, bias=True), Input(2, (3100,))),
+    "image, patch 33": (Spec(2, 3, 2, 33, stride=16, bias=True), Input(1, (50, 67))),
+    "volume, patch 17": (Spec(1, 2, 3, 17, bias=True), Input(1, (17, 18, 35))),
+    # Along every axis of the matrix product of windows and weight.
+    "sequence, 450 windows, 67 -> 131": (Spec(67, 131, 1, 3, stride=2, bias=True), Input(3, (301,))),
+    "image, 432 windows, 19 -> 131": (Spec(19, 131, 2, 3, stride=2, bias=True), Input(2, (25, 37))),
+    "volume, 240 windows, 5 -> 131": (Spec(5, 131, 3, 3, stride=2, bias=True), Input(2, (9, 11, 13))),
+    # More windows than a CUDA grid has blocks along its second and third axis.
+    "sequence, 65,537 windows": (Spec(1, 2, 1, 2, stride=1, bias=True), Input(1, (65_538,))),
+    "image, 66,049 windows": (Spec(1, 1, 2, 2, stride=1, bias=True), Input(1, (258, 258))),
+    "volume, 68,921 windows": (Spec(1, 1, 3, 1, bias=True), Input(1, (41, 41, 41))),
+}
+# What has no more pixels than this is cheap enough to be run on integers in every dtype.
+_FEW_PIXELS = 16_000
+
+
+def landmarks(dtypes: Sequence[str] = DTYPES) -> dict[str, Case]:
+    """Every landmark by name: twice on integers, in the most precise dtype, and once on real numbers, taking turns.
+
+    Twice, so that a wrong layer passes with a probability that is stated and small, however many terms its sums have.
+    Small ones run on integers in every other dtype, too.
+    """
+    named: dict[str, Case] = {}
+    precise = next(name for name in DTYPES if name in dtypes)
+    for turn, (name, (spec, given)) in enumerate((_IN_THE_FIELD | _PAST_TILES).items()):
+        wanted = PARAMETERS_AND_INPUT if spec.bias else PARAMETERS_AND_INPUT[:2]
+        real = dtypes[turn % len(dtypes)]
+        fills = [(Fill("exact", 1000), precise), (Fill("exact", 1001), precise), (Fill("real", 1000), real)]
+        if given.batch * math.prod(given.sizes) <= _FEW_PIXELS:
+            fills += [(Fill("exact", 1000), dtype) for dtype in dtypes if dtype != precise]
+        for fill, dtype in fills:
+            case = Case(spec, replace(given, dtype=dtype), fill, backward=Backward(wanted, "random"))
+            named[f"{name}, {fill.name} {fill.seed}, {dtype}"] = case
+    return named

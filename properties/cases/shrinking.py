@@ -1,0 +1,159 @@
+"""Makes a failing case small: the smallest that can be found for which the same property still fails.
+
+Cases are shrunk, not Hypothesis's choices, so that landmarks and records shrink too, and so that smaller means what a
+reader means by it: fewer axes, fewer elements, fewer features out of the ordinary.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import product
+from typing import Any
+
+from properties.cases.case import COTANGENTS, DTYPES, FILLS, LAYOUTS, WEIGHT_LAYOUTS, Case, CaseError, Spec
+
+# Trials that one search may take; each is one small layer.
+MOST_TRIALS = 600
+# Just past a tile of a kernel is where some failures begin.
+_PAST_TILES = {2**power + 1 for power in range(4, 17)}
+
+
+def shrink(case: Case, fails: Callable[[Case], bool]) -> Case:
+    """The smallest case found that still fails.
+
+    First steps down from the case, one change at a time, as long as any change fails too. Then tries all tiny shapes,
+    smallest first, so that a small case is found even where every single step toward it passes.
+
+    Args:
+        case: a failing case.
+        fails: whether a case fails.
+    """
+    tried = {case}
+
+    def fails_too(candidate: Case) -> bool:
+        if candidate in tried or len(tried) > MOST_TRIALS:
+            return False
+        tried.add(candidate)
+        return complexity(candidate) < complexity(case) and fails(candidate)
+
+    while smaller := next(filter(fails_too, _steps(case)), None):
+        case = smaller
+    tiny = sorted(filter(lambda other: complexity(other) < complexity(case), _tiny(case)), key=complexity)
+    return next(filter(fails_too, tiny), case)
+
+
+def complexity(case: Case) -> tuple[int, ...]:
+    """What is smaller: axes first, then elements of input, weight and output, then numbers, then unusual features."""
+    spec, given = case.spec, case.input
+    features = (
+        DTYPES.index(given.dtype),
+        LAYOUTS.index(given.layout),
+        WEIGHT_LAYOUTS.index(case.weight_layout),
+        FILLS.index(case.fill.name),
+        len(case.backward.requires_grad),
+        COTANGENTS.index(case.backward.cotangent),
+        int(spec.bias),
+        int(spec.stride is not None),
+    )
+    elements = math.prod(case.input_shape) + math.prod(case.weight_shape) + math.prod(case.output_shape)
+    return (spec.data_dim, elements, spec.patch_size, spec.step, sum(features), *features, case.fill.seed)
+
+
+def _steps(case: Case) -> Iterator[Case]:
+    """Every case that is one change away and may be simpler, the largest changes first."""
+    spec, given = case.spec, case.input
+    windows = case.grid
+    rests = tuple(size - (g - 1) * spec.step - spec.patch_size for size, g in zip(given.sizes, windows, strict=True))
+    for axis in range(spec.data_dim if spec.data_dim > 1 else 0):
+        fewer = replace(spec, data_dim=spec.data_dim - 1)
+        yield from _reshaped(case, fewer, _without(windows, axis), _without(rests, axis))
+    for channels in _below(spec.in_features):
+        yield from _reshaped(case, replace(spec, in_features=channels), windows, rests)
+    for channels in _below(spec.out_features):
+        yield from _reshaped(case, replace(spec, out_features=channels), windows, rests)
+    for batch in _below(given.batch):
+        yield from _changed(case, input=replace(given, batch=batch))
+    for patch_size in _below(spec.patch_size):
+        yield from _reshaped(case, replace(spec, patch_size=patch_size), windows, rests)
+    for stride in (None, *_below(spec.step)):
+        if stride != spec.stride:
+            yield from _reshaped(case, replace(spec, stride=stride), windows, rests)
+    for axis in range(spec.data_dim):
+        for g in _below(windows[axis]):
+            yield from _reshaped(case, spec, _with(windows, axis, g), rests)
+        for rest in (0, *_below(rests[axis])):
+            yield from _reshaped(case, spec, windows, _with(rests, axis, rest))
+    if spec.data_dim > 1:
+        yield from _reshaped(case, spec, (min(windows),) * spec.data_dim, (min(rests),) * spec.data_dim)
+    yield from _plainer(case)
+
+
+def _plainer(case: Case) -> Iterator[Case]:
+    """The same shapes with one feature less out of the ordinary."""
+    spec, given, backward = case.spec, case.input, case.backward
+    for dtype in DTYPES:
+        yield from _changed(case, input=replace(given, dtype=dtype))
+    for layout in LAYOUTS:
+        yield replace(case, input=replace(given, layout=layout))
+    yield replace(case, weight_layout="plain")
+    for fill in FILLS:
+        yield from _changed(case, fill=replace(case.fill, name=fill))
+    for subset in ((), *((name,) for name in backward.requires_grad)):
+        yield replace(case, backward=replace(backward, requires_grad=subset))
+    for name in backward.requires_grad:
+        rest = tuple(other for other in backward.requires_grad if other != name)
+        yield replace(case, backward=replace(backward, requires_grad=rest))
+    for cotangent in COTANGENTS:
+        yield replace(case, backward=replace(backward, cotangent=cotangent))
+    if spec.bias:
+        rest = tuple(name for name in backward.requires_grad if name != "bias")
+        without = replace(spec, bias=False)
+        yield replace(case, spec=without, backward=replace(backward, requires_grad=rest))
+    for seed in range(3):
+        yield replace(case, fill=replace(case.fill, seed=seed))
+
+
+def _tiny(case: Case) -> Iterator[Case]:
+    """All shapes of a few elements, with the other features of a case."""
+    spec = case.spec
+    for data_dim in range(1, spec.data_dim + 1):
+        grids, remainders = product((1, 2), repeat=data_dim), product((0, 1), repeat=data_dim)
+        numbers = product((1, 2, 3), (None, 1, 2, 3), (1, 2), (1, 2), grids, remainders)
+        for patch_size, stride, in_features, out_features, windows, rests in numbers:
+            tiny = Spec(in_features, out_features, data_dim, patch_size, stride, spec.bias)
+            if max(rests) < tiny.step:
+                yield from _reshaped(case, tiny, windows, rests)
+
+
+def _reshaped(case: Case, spec: Spec, windows: tuple[int, ...], rests: tuple[int, ...]) -> Iterator[Case]:
+    """The case with another spec, and sizes that give the same windows and, if possible, remainders."""
+    sizes = tuple(
+        (g - 1) * spec.step + spec.patch_size + min(rest, spec.step - 1) for g, rest in zip(windows, rests, strict=True)
+    )
+    if case.fill.name == "address":
+        spec = replace(spec, out_features=spec.terms)
+    layout = case.weight_layout if spec.data_dim > 1 else "plain"
+    yield from _changed(case, spec=spec, input=replace(case.input, sizes=sizes), weight_layout=layout)
+
+
+def _changed(case: Case, **changes: Any) -> Iterator[Case]:
+    """The case with other fields, unless they leave it as it is or make no valid one."""
+    try:
+        changed = replace(case, **changes)
+    except CaseError:
+        return
+    if changed != case:
+        yield changed
+
+
+def _below(number: int) -> list[int]:
+    """Smaller positive numbers, in rising order."""
+    return sorted(({1, 2, number // 2, number - 1} | _PAST_TILES) & set(range(1, number)))
+
+
+def _without(numbers: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    return numbers[:axis] + numbers[axis + 1 :]
+
+
+def _with(numbers: tuple[int, ...], axis: int, number: int) -> tuple[int, ...]:
+    return (*numbers[:axis], number, *numbers[axis + 1 :])

@@ -1,0 +1,73 @@
+"""Every small shape, one by one: what holds for all of them is a statement, not a sample.
+
+Each shape is a trial with an identity weight, whose output shows which pixel every token reads at every tap, and whose
+input gradient shows where every cotangent goes; and a trial with random integers, which no wrong bilinear map survives
+but by chance (see ``properties.cases.fill.miss_probability``).
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import islice, product
+
+from properties.cases.case import Backward, Case, CaseError, Fill, Input, Spec
+
+# By data_dim: the largest patch, stride and size; a run may ask for more, as long as the cases stay within their cost.
+MOST_MARGIN = 8
+_BOUNDS = {1: (8, 10, 32), 2: (4, 5, 12), 3: (3, 4, 8)}
+
+# What is judged on these trials; the rest would say nothing new on them.
+PROPERTIES = (
+    "runs_forward",
+    "grid_shape",
+    "values_exact",
+    "runs_backward",
+    "input_gradient_exact",
+    "weight_gradient_exact",
+    "uncovered_gradient_zero",
+)
+
+
+def bounds(data_dim: int, margin: int) -> tuple[int, int, int]:
+    """The largest patch, stride and size of the small scope, each ``margin`` more than the least that is checked."""
+    patch_size, stride, size = _BOUNDS[data_dim]
+    return patch_size + margin, stride + margin, size + margin
+
+
+def count(data_dim: int, margin: int = 0) -> int:
+    """The shapes of the small scope."""
+    most_patch, most_stride, most_size = bounds(data_dim, margin)
+    shapes: int = sum((most_size - patch_size + 1) ** data_dim for patch_size in range(1, most_patch + 1))
+    return most_stride * shapes
+
+
+def small_scope(
+    data_dim: int, dtypes: Sequence[str], margin: int = 0, first: int = 0, most: int | None = None
+) -> Iterator[Case]:
+    """Two cases for every spec and size up to the bounds, in the most precise of the dtypes.
+
+    Args:
+        data_dim: the number of spatial axes.
+        dtypes: what to choose the dtype from.
+        margin: how much each bound is raised.
+        first: how many shapes to leave out at the beginning.
+        most: shapes after these, at most; None means all.
+    """
+    dtype = next(name for name in ("float64", "float32", "float16", "bfloat16") if name in dtypes)
+    last = None if most is None else first + most
+    for patch_size, stride, sizes in islice(_shapes(data_dim, margin), first, last):
+        spec = Spec(2, 2 * patch_size**data_dim, data_dim, patch_size, stride)
+        given = Input(1, sizes, dtype)
+        try:
+            yield Case(spec, given, Fill("address", 1000), backward=Backward(("input", "weight"), "random"))
+        except CaseError:
+            # A half precision has too few integers to number all pixels; random ones it has.
+            yield Case(spec, given, Fill("exact", 1001), backward=Backward(("input", "weight"), "random"))
+        random = Spec(2, 3, data_dim, patch_size, stride)
+        yield Case(random, given, Fill("exact", 1000), backward=Backward(("input", "weight"), "random"))
+
+
+def _shapes(data_dim: int, margin: int) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """Patch size, stride and sizes of every shape."""
+    most_patch, most_stride, most_size = bounds(data_dim, margin)
+    for patch_size, stride in product(range(1, most_patch + 1), range(1, most_stride + 1)):
+        for sizes in product(range(patch_size, most_size + 1), repeat=data_dim):
+            yield patch_size, stride, sizes

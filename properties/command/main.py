@@ -1,0 +1,217 @@
+"""The command ``patchify-verify``."""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+from rich.text import Text
+
+from oracles.agreement import OracleError
+from properties.failures.picture import paint
+from properties.failures.record import RecordError, printable, read_record, record_files
+from properties.failures.replay import Outcome, replay
+from properties.failures.scripts import standalone_script
+from properties.reports import progress
+from properties.reports.clauses import print_clauses
+from properties.reports.json import write_json
+from properties.reports.power import print_power
+from properties.reports.text import headline, print_report
+from properties.runs.dask import dask_executor
+from properties.runs.engine import OnCase, Workers, carry_out
+from properties.runs.executor_workers import ExecutorWorkers
+from properties.runs.journal import Journal
+from properties.runs.local_workers import LocalWorkers
+from properties.runs.merge import merge
+from properties.runs.options import OPTIONS, add_options, cores, count, duration, names, part, seeds
+from properties.runs.plan import plan_from_options
+from properties.runs.report import Report
+from properties.trials.faults import available
+from properties.trials.implementation import CannotRun
+
+PASSED, FAILED, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
+_WIDTH_OF_A_FILE = 120
+# Options that are not part of the plan, so that a run that is resumed may be given others.
+_OF_EVERY_RUN = ("regressions", "case-timeout", "json", "no-shrink")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code.
+
+    0: passed; 1: a property failed, or a mutant was missed; 2: could not run; 130: interrupted.
+    """
+    parser = argparse.ArgumentParser(prog="patchify-verify", description="Verify an implementation of Patchify.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    run_parser = commands.add_parser("run", help="verify a layer against the contract", description="Verify a layer.")
+    add_options(run_parser.add_argument)
+    run_parser.add_argument("--budget", type=duration, metavar="TIME", help="stop between cases after 90s, 10m, 2h")
+    run_parser.add_argument("--jobs", type=count, metavar="N", help="processes (default: one for each core)")
+    run_parser.add_argument(
+        "--dask", metavar="ADDRESS", help="run on the workers of this Dask scheduler, such as tcp://host:8786"
+    )
+    run_parser.add_argument(
+        "--shard", type=part, metavar="I/N", help="run only the I-th of N parts; merge puts the parts together"
+    )
+    run_parser.add_argument(
+        "--run-dir", type=Path, metavar="DIR", help="new folder to keep the run in (default: a temporary one)"
+    )
+    run_parser.add_argument(
+        "--resume", type=Path, metavar="DIR", help="go on with the run in this folder; it has the plan"
+    )
+    run_parser.add_argument("--fail-fast", action="store_true", help="stop after the first case that fails")
+    run_parser.set_defaults(function=_run)
+    about = "the report on a run whose parts were run one by one"
+    merge_parser = commands.add_parser("merge", help=about, description=about)
+    merge_parser.add_argument(
+        "folders", type=Path, nargs="+", metavar="DIR", help="where a part was run (--shard, --run-dir)"
+    )
+    for option in ("regressions", "json"):
+        merge_parser.add_argument(f"--{option}", **OPTIONS[option])
+    merge_parser.set_defaults(function=_merge)
+    for name, function, about in (
+        ("replay", _replay, "run the cases of records again: FIXED, FAILED, INTERMITTENT or ERROR"),
+        ("explain", _explain, "run the case of a record again and find out what kind of wrong it is"),
+        ("script", _script, "print a standalone script, which needs torch alone, that shows the failure of a record"),
+    ):
+        record_parser = commands.add_parser(name, help=about, description=about)
+        if name == "replay":
+            record_parser.add_argument("records", type=Path, nargs="+", metavar="FILE_OR_FOLDER", help="what to replay")
+        else:
+            record_parser.add_argument("record", type=Path, metavar="FILE", help="the record")
+        for option in ("implementation", "device"):
+            record_parser.add_argument(f"--{option}", **OPTIONS[option])
+        record_parser.set_defaults(function=function)
+    about = "print the clauses of the contract, which properties check each, and which mutants they kill"
+    clauses_parser = commands.add_parser("clauses", help=about, description=about)
+    clauses_parser.set_defaults(function=_clauses)
+    about = "count the cases that it takes to detect each mutant"
+    power_parser = commands.add_parser("power", help=about, description=about)
+    power_parser.add_argument(
+        "--seeds", type=seeds, default=[1, 2, 3], metavar="N,N", help="run seeds (default: 1,2,3)"
+    )
+    power_parser.add_argument("--only", type=names, metavar="NAMES", help="mutants, such as forward.BiasAddedTwice")
+    power_parser.set_defaults(function=_power)
+    given = parser.parse_args(arguments)
+    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_A_FILE)
+    try:
+        code: int = given.function(console, given)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except (CannotRun, OracleError, RecordError) as error:
+        print(f"patchify-verify: could not run: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    return code
+
+
+def _clauses(console: Console, given: argparse.Namespace) -> int:
+    print_clauses(console)
+    return PASSED
+
+
+def _power(console: Console, given: argparse.Namespace) -> int:
+    return PASSED if print_power(console, seeds=given.seeds, only=given.only) else FAILED
+
+
+def _replay(console: Console, given: argparse.Namespace) -> int:
+    counts: Counter[Outcome] = Counter()
+    for path in record_files(given.records):
+        replayed = replay(path, implementation=given.implementation, device=given.device)
+        console.print(paint(str(replayed)), soft_wrap=True)
+        counts[replayed.outcome] += 1
+    if not counts:
+        raise CannotRun(f"no records in {', '.join(map(str, given.records))}: no file there ends in .json")
+    told = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    console.print(Text(f"{counts.total()} {'record' if counts.total() == 1 else 'records'}: {told}"))
+    return max(outcome.exit_code for outcome in counts)
+
+
+def _explain(console: Console, given: argparse.Namespace) -> int:
+    replayed = replay(given.record, implementation=given.implementation, device=given.device, anew=True)
+    console.print(paint(str(replayed)), soft_wrap=True)
+    return replayed.outcome.exit_code
+
+
+def _script(console: Console, given: argparse.Namespace) -> int:
+    try:
+        record = read_record(given.record)
+    except RecordError as error:
+        raise CannotRun(f"{printable(given.record)} {error}") from error
+    name, device = given.implementation or record.implementation, given.device or record.device
+    print(standalone_script(record.prop.name, name, device, record.case, record.verdict), end="")
+    return PASSED
+
+
+def _run(console: Console, given: argparse.Namespace) -> int:
+    with _journal(given) as journal:
+        plan = journal.plan()
+        if given.dask is None:
+            available(plan.device)
+        console.print(headline(plan), soft_wrap=True, highlight=False)
+        with progress.shown(console, journal.left(plan)) as on_case:
+            report = _run_plan(journal, given, on_case)
+    return _conclude(console, report, given)
+
+
+def _merge(console: Console, given: argparse.Namespace) -> int:
+    report = merge(given.folders, regressions=given.regressions)
+    console.print(headline(report.plan), soft_wrap=True, highlight=False)
+    return _conclude(console, report, given)
+
+
+def _conclude(console: Console, report: Report, given: argparse.Namespace) -> int:
+    print_report(report, console)
+    if given.json:
+        write_json(report, given.json)
+    if report.stopped == "interrupted":
+        return INTERRUPTED
+    return PASSED if report.passed else FAILED
+
+
+@contextmanager
+def _journal(given: argparse.Namespace) -> Iterator[Journal]:
+    """The folder of the run: one that is there, a new one, or a temporary one."""
+    if given.resume:
+        planned = [name for name in OPTIONS if name not in _OF_EVERY_RUN and getattr(given, _member(name))]
+        planned += [name for name in ("shard", "run-dir") if getattr(given, _member(name))]
+        if planned:
+            names = ", ".join(f"--{name}" for name in planned)
+            raise CannotRun(f"--resume goes on with the plan in {given.resume}: leave out {names}")
+        yield Journal(given.resume)
+        return
+    if given.shard and (given.seed is None or given.run_dir is None):
+        raise CannotRun("--shard needs --seed, the same for all parts, and --run-dir, which merge takes")
+    plan = plan_from_options(lambda name: getattr(given, _member(name)))
+    with TemporaryDirectory(prefix="patchify-run-") as temporary:
+        journal = Journal(given.run_dir or Path(temporary))
+        journal.start(replace(plan, part=given.shard) if given.shard else plan)
+        yield journal
+
+
+def _member(option: str) -> str:
+    return option.replace("-", "_")
+
+
+def _run_plan(journal: Journal, given: argparse.Namespace, on_case: OnCase) -> Report:
+    with _workers(journal, given) as workers:
+        return carry_out(
+            workers,
+            budget=given.budget,
+            fail_fast=given.fail_fast,
+            shrink=not given.no_shrink,
+            regressions=given.regressions,
+            on_case=on_case,
+        )
+
+
+@contextmanager
+def _workers(journal: Journal, given: argparse.Namespace) -> Iterator[Workers]:
+    if given.dask is None:
+        yield LocalWorkers(journal, given.jobs or cores(), given.case_timeout)
+        return
+    with dask_executor(given.dask) as (executor, jobs):
+        yield ExecutorWorkers(journal, executor, given.jobs or jobs, given.case_timeout)

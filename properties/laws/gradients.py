@@ -1,0 +1,225 @@
+"""The gradients of input, weight and bias: the adjoint of the linear map (C11, C9)."""
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from oracles import rounding
+from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Fill
+from properties.cases.fill import miss_probability
+from properties.laws.law import checks
+from properties.trials.comparison import compare_all, compare_bounded, compare_exact
+from properties.trials.trial import Expectation, Raised, Trial, Unusable, blaming
+from properties.trials.verdict import Failed, Inapplicable, Passed, Verdict
+
+
+@checks("C11")
+def runs_backward(trial: Trial) -> Verdict:
+    """Whichever of input, weight and bias require a gradient, each of them gets one, of its own shape and dtype.
+
+    Catches detached results, hand-written backward passes that assume a dense cotangent, and mixed dtypes.
+    """
+    wanted = trial.case.backward.requires_grad
+    if not wanted:
+        return Inapplicable("the case asks for no gradients")
+    if not trial.tokens.requires_grad:
+        named = f"{' and '.join(wanted)} {'does' if len(wanted) == 1 else 'do'}"
+        return Failed(
+            f"the output does not require a gradient, but {named}",
+            observed="requires_grad False",
+            expected="requires_grad True",
+        )
+    if isinstance(trial.backward_pass, Raised):
+        raise trial.backward_pass
+    shapes = {
+        "input": trial.case.input_shape,
+        "weight": trial.case.weight_shape,
+        "bias": (trial.case.spec.out_features,),
+    }
+    for name, gradient in trial.backward_pass.items():
+        if gradient is None:
+            return Failed(f"no gradient reaches the {name}", observed="None", expected="a gradient")
+        found = f"{list(gradient.shape)} {gradient.dtype}"
+        expected = f"{list(shapes[name])} {trial.dtype}"
+        if found != expected:
+            return Failed(f"the gradient of the {name} has the wrong form", observed=found, expected=expected)
+    return Passed()
+
+
+def _exact(trial: Trial, name: str) -> Verdict:
+    what = f"values of the {name} gradient differ from the adjoint"
+    verdict = compare_exact(what, trial.gradient(name), trial.expected_gradient(name), name)
+    return (
+        replace(verdict, miss=miss_probability(trial.case, gradient=True)) if isinstance(verdict, Passed) else verdict
+    )
+
+
+def _bounded(trial: Trial, name: str) -> Verdict:
+    what = f"values of the {name} gradient differ from the adjoint"
+    return compare_bounded(what, trial.gradient(name), trial.expected_gradient(name), name)
+
+
+@checks("C11", "C9", "C10")
+def input_gradient_exact(trial: Trial) -> Verdict:
+    """On integers, the input's gradient sums over all windows that cover a pixel, bit for bit.
+
+    Catches windows that overwrite each other where they overlap, and gradients that land on the wrong pixel.
+    """
+    return _exact(trial, "input")
+
+
+@checks("C11", "C9", "C10")
+def input_gradient_bounded(trial: Trial) -> Verdict:
+    """On real numbers, the input's gradient is within the rounding bound of the adjoint."""
+    return _bounded(trial, "input")
+
+
+@checks("C11")
+def weight_gradient_exact(trial: Trial) -> Verdict:
+    """On integers, the weight's gradient sums over all samples and windows, bit for bit.
+
+    Catches missing samples or windows, swapped taps, and scaling by the batch.
+    """
+    return _exact(trial, "weight")
+
+
+@checks("C11")
+def weight_gradient_bounded(trial: Trial) -> Verdict:
+    """On real numbers, the weight's gradient is within the rounding bound of the adjoint."""
+    return _bounded(trial, "weight")
+
+
+@checks("C11")
+def bias_gradient_exact(trial: Trial) -> Verdict:
+    """On integers, the bias's gradient is the cotangent summed over samples and tokens, bit for bit."""
+    return _exact(trial, "bias")
+
+
+@checks("C11")
+def bias_gradient_bounded(trial: Trial) -> Verdict:
+    """On real numbers, the bias's gradient is within the rounding bound of the adjoint."""
+    return _bounded(trial, "bias")
+
+
+@checks("C11", on="drawn")
+def gradient_accumulates(trial: Trial) -> Verdict:
+    """``backward()`` adds to the gradients that are there already: twice gives the double.
+
+    Catches backward passes that write into ``.grad`` themselves, and graphs that can be used only once.
+    """
+    name, layer, x = _first_wanted(trial), trial.make_layer(), trial.make_input()
+    for _ in range(2):
+        tokens = trial.embed(layer, x, "forward")
+        with blaming("backward"):
+            torch.autograd.backward(tokens, trial.make_cotangent())
+    gradient = x.grad if name == "input" else getattr(layer.conv, name).grad
+    if gradient is None:
+        return Failed(f"backward leaves no gradient of the {name}", observed="None", expected="a gradient")
+    expected = trial.expected_gradient(name)
+    # Two runs and their sum may round; on integers nothing does, for doubling is exact, unless it overflows.
+    bound = rounding.overflowing(5 * expected.bound, 2 * expected.magnitude, trial.dtype)
+    twice = Expectation(2 * trial.gradient(name).double(), bound)
+    return compare_all(f"values of the accumulated {name} gradient are not twice the gradient", gradient, twice, name)
+
+
+@checks("C11", on="drawn")
+def second_derivative(trial: Trial) -> Verdict:
+    """Each gradient can be differentiated again, and that gives what the adjoint's own derivative is.
+
+    The layer is bilinear. So the input gradient, contracted with the input, has the weight gradient as its derivative
+    by the weight and the output without bias as its derivative by the cotangent; the weight gradient, contracted with
+    the weight, has the input gradient as its derivative by the input; and the bias gradient, contracted with the bias,
+    has the bias as its derivative by the cotangent. Catches backward passes that cannot be differentiated, and ones
+    whose derivative is another.
+    """
+    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
+    every = _wanting_every_gradient(trial)
+    layer, x, cotangent = every.make_layer(), every.make_input(), every.make_cotangent().requires_grad_()
+    parameters = _parameters(every, layer)
+    tokens = every.embed(layer, x, "forward")
+    if not tokens.requires_grad:
+        raise Unusable("the output requires no gradient (see runs_backward)")
+    with blaming("the second backward pass"):
+        by_input, by_weight, *by_bias = torch.autograd.grad(tokens, [x, *parameters], cotangent, create_graph=True)
+        along = every.values.x.to(every.device).nan_to_num()
+        again_weight, again_cotangent = torch.autograd.grad(
+            by_input, [parameters[0], cotangent], along, retain_graph=True
+        )
+        weight = every.values.weight.to(every.device, copy=True)
+        (again_input,) = torch.autograd.grad(by_weight, [x], weight, retain_graph=True)
+    without_bias = every.expected_tokens
+    derivatives = [
+        ("input gradient by the weight", again_weight, every.expected_gradient("weight"), "weight"),
+        ("weight gradient by the input", again_input, every.expected_gradient("input"), "input"),
+    ]
+    if every.values.bias is not None:
+        bias = every.values.bias.to(every.device)
+        without_bias = Expectation(without_bias.values - bias.double(), without_bias.bound)
+        with blaming("the second backward pass"):
+            (again_bias,) = torch.autograd.grad(by_bias, [cotangent], bias.clone())
+        exactly_bias = Expectation(bias.double().expand(tokens.shape), torch.zeros_like(without_bias.bound))
+        derivatives.append(("bias gradient by the cotangent", again_bias, exactly_bias, "output"))
+    derivatives.append(("input gradient by the cotangent", again_cotangent, without_bias, "output"))
+    verdict: Verdict = Passed()
+    for name, found, expected, place in derivatives:
+        verdict = compare_all(f"values of the derivative of the {name} are wrong", found, expected, place)
+        if isinstance(verdict, Failed):
+            return verdict
+    return verdict
+
+
+def _wanting_every_gradient(trial: Trial) -> Trial:
+    """The trial with a gradient for the input and for every parameter."""
+    wanted = PARAMETERS_AND_INPUT if trial.case.spec.bias else PARAMETERS_AND_INPUT[:2]
+    case = replace(trial.case, backward=replace(trial.case.backward, requires_grad=wanted))
+    return Trial(case, trial.implementation, trial.device)
+
+
+def _parameters(trial: Trial, layer: Any) -> list[Tensor]:
+    """The weight and, where there is one, the bias."""
+    return [getattr(layer.conv, name) for name in trial.case.backward.requires_grad if name != "input"]
+
+
+# Elements of input, weight and output together: gradgradcheck runs forward and backward twice for each.
+_MOST_ELEMENTS_TO_PERTURB = 200
+
+
+@checks("C11", on="drawn")
+def second_derivative_numerically(trial: Trial) -> Verdict:
+    """By torch's ``gradgradcheck``, the derivative of every gradient is its difference quotient.
+
+    Judged in float64, at small sizes and values, where a difference quotient of a bilinear map is accurate. Catches,
+    with nothing of ours in between, what ``second_derivative`` catches, and derivatives of the bias's gradient.
+    """
+    case = trial.case
+    if case.input.dtype != "float64":
+        return Inapplicable("the case is not float64")
+    if sum(map(math.prod, (case.input_shape, case.weight_shape, case.output_shape))) > _MOST_ELEMENTS_TO_PERTURB:
+        return Inapplicable("gradgradcheck would cost too much")
+    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
+    case = replace(case, fill=Fill("real", case.fill.seed), backward=Backward((), "random"))
+    every = _wanting_every_gradient(Trial(case, trial.implementation, trial.device))
+    layer, cotangent = every.make_layer(), every.make_cotangent().requires_grad_()
+    inputs = (every.make_input("contiguous"), *_parameters(every, layer))
+    with blaming("gradgradcheck"):
+        torch.autograd.gradgradcheck(
+            lambda x, *_: every.embed(layer, x, "forward"),
+            inputs,
+            cotangent,
+            check_undefined_grad=False,
+            # The order of summation may differ from run to run on a GPU.
+            nondet_tol=1e-10,
+        )
+    return Passed()
+
+
+def _first_wanted(trial: Trial) -> str:
+    """The first tensor whose gradient the case asks for; unusable where it is not there."""
+    if not trial.case.backward.requires_grad:
+        raise Unusable("the case asks for no gradients")
+    name = trial.case.backward.requires_grad[0]
+    trial.gradient(name)
+    return name

@@ -1,0 +1,180 @@
+"""Samples and tokens are independent of one another, however many there are (C15)."""
+
+import math
+
+import numpy as np
+import torch
+
+from oracles.windows import covered, origins
+from properties.cases.case import Case
+from properties.laws.law import checks
+from properties.trials.comparison import compare_all
+from properties.trials.layout import lay_out
+from properties.trials.trial import Expectation, Raised, Trial, Unusable, blaming
+from properties.trials.verdict import Failed, Inapplicable, Passed, Place, Verdict
+
+try:  # what comes after Patchify in the models that it was made for
+    from nvsubquadratic.modules.position_encoding import PositionEmbeddingND
+except ImportError:
+    PositionEmbeddingND = None
+
+HUGE_BATCH = 65_537
+_MOST_ELEMENTS = 2**20
+
+
+@checks("C15", on="drawn")
+def samples_independent(trial: Trial) -> Verdict:
+    """A sample gives the same tokens alone as in its batch, and a change of one sample changes no other.
+
+    Catches statistics over the batch, and samples that are mixed up.
+    """
+    batch = trial.case.input.batch
+    if batch == 1:
+        return Inapplicable("the batch is one sample")
+    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
+    x = trial.values.x.to(trial.device)
+    first = Expectation(trial.tokens.detach().double(), 2 * trial.expected_tokens.bound)
+    verdict: Verdict = Passed()
+    for sample in {0, batch // 2, batch - 1}:
+        alone = trial.call(trial.layer, x[sample : sample + 1].clone(), "forward of one sample alone")
+        one = Expectation(first.values[sample : sample + 1], first.bound[sample : sample + 1])
+        if not isinstance(alone, torch.Tensor) or alone.shape != one.values.shape:
+            shape = list(alone.shape) if isinstance(alone, torch.Tensor) else type(alone).__name__
+            return Failed("a batch of one has another shape", observed=str(shape), expected=str(list(one.values.shape)))
+        verdict = compare_all(f"output values of sample {sample} change when it is alone", alone, one, "output")
+        if isinstance(verdict, Failed):
+            return verdict
+    others = x.clone()
+    others[batch - 1] = -others[batch - 1]
+    tokens = trial.embed(trial.layer, others, "forward with one sample changed")
+    rest = Expectation(first.values[:-1], first.bound[:-1])
+    return compare_all("output values change with another sample", tokens[:-1], rest, "output")
+
+
+@checks("C15", on="drawn")
+def huge_batch(trial: Trial) -> Verdict:
+    """A batch of 65,537 samples is embedded like any other, forward and backward.
+
+    Catches indices that are kept in 16 bits, and grids of GPU blocks that are larger than they may be.
+    """
+    per_sample = max(
+        math.prod(trial.case.input_shape[1:]),
+        math.prod(trial.case.output_shape[1:]),
+        math.prod(trial.case.grid) * trial.case.spec.terms,
+    )
+    if per_sample * HUGE_BATCH > _MOST_ELEMENTS:
+        return Inapplicable("so many samples of this size would cost too much")
+    batch = trial.case.input.batch
+    chosen = torch.arange(HUGE_BATCH, device=trial.device) % batch
+    tokens = trial.tokens
+    found = trial.call(trial.layer, trial.values.x.to(trial.device)[chosen], "forward of 65,537 samples")
+    shape = [HUGE_BATCH, *tokens.shape[1:]]
+    if not isinstance(found, torch.Tensor) or list(found.shape) != shape:
+        observed = list(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+        return Failed("a huge batch has the wrong shape", observed=str(observed), expected=str(shape))
+    expected = Expectation(tokens.detach().double()[chosen], 2 * trial.expected_tokens.bound[chosen])
+    return compare_all("output values are wrong in a batch of 65,537", found, expected, "output")
+
+
+@checks("C15", on="drawn")
+def tokens_local(trial: Trial) -> Verdict:
+    """A change of one pixel changes only the tokens whose windows cover it.
+
+    Catches context that leaks between tokens: normalisation over the grid, and windows that are too large.
+    """
+    tokens = trial.tokens.detach()
+    for pixel in pixels_to_change(trial.case):
+        x = trial.values.x.clone()
+        _at(x, pixel).fill_(0)
+        poked = trial.embed(trial.layer, lay_out(x.to(trial.device), trial.case.input.layout), "forward").detach()
+        reached = tokens_that_cover(trial, pixel)
+        errors = (poked.double() - tokens.double()).abs()
+        wrong = ~(errors <= 2 * trial.expected_tokens.bound) & ~reached.unsqueeze(0).unsqueeze(-1)
+        if bool(wrong.any()):
+            at = tuple(int(i) for i in wrong.nonzero()[0])
+            return Failed(
+                f"a token changes with pixel {pixel}, which its window does not cover",
+                where=Place("output", at),
+                observed=f"{float(poked[at]):.17g}",
+                expected=f"{float(tokens[at]):.17g}",
+            )
+    return Passed()
+
+
+def pixels_to_change(case: Case) -> list[tuple[int, ...]]:
+    """A few pixels, covered ones among them: the first, the last, and two in between."""
+    sizes = case.input.sizes
+    places = np.argwhere(covered(sizes, case.spec.patch_size, case.spec.step))
+    within = [places[len(places) * part // 3] for part in (1, 2)]
+    return [(0,) * len(sizes), *(tuple(int(i) for i in place) for place in within), tuple(size - 1 for size in sizes)]
+
+
+def _at(x: torch.Tensor, pixel: tuple[int, ...]) -> torch.Tensor:
+    """A pixel of every sample, ``[B, C_in]``, as a view."""
+    for index in pixel:
+        x = x.select(1, index)
+    return x
+
+
+def tokens_that_cover(trial: Trial, pixel: tuple[int, ...]) -> torch.Tensor:
+    """Bool ``[*g]``: whose windows cover a pixel, found by going through them."""
+    spec, sizes = trial.case.spec, trial.case.input.sizes
+    reached = torch.ones(trial.case.grid, dtype=torch.bool)
+    for axis, (size, at) in enumerate(zip(sizes, pixel, strict=True)):
+        along = [first <= at < first + spec.patch_size for first in origins(size, spec.patch_size, spec.step)]
+        reached &= torch.tensor(along).reshape([-1 if other == axis else 1 for other in range(len(sizes))])
+    return reached.to(trial.device)
+
+
+@checks("C18", on="drawn")
+def nonfinite_reaches_its_tokens(trial: Trial) -> Verdict:
+    """NaN or infinity in a covered pixel makes exactly the tokens non-finite that cover it.
+
+    Catches inputs that are cleaned on the way in, and products with zero that spread NaN to other tokens.
+    """
+    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
+    for value, pixel in zip((math.nan, math.inf, -math.inf, math.nan), pixels_to_change(trial.case), strict=True):
+        x = trial.values.x.clone()
+        _at(x, pixel)[:, -1] = value
+        found = trial.embed(trial.layer, lay_out(x.to(trial.device), trial.case.input.layout), f"forward with {value}")
+        reached = tokens_that_cover(trial, pixel).unsqueeze(0).unsqueeze(-1).expand_as(found)
+        wrong = found.isfinite() == reached
+        if bool(wrong.any()):
+            at = tuple(int(i) for i in wrong.nonzero()[0])
+            covers = bool(reached[at])
+            does = "does not reach a token whose window covers" if covers else "reaches a token whose window misses"
+            return Failed(
+                f"{value} in pixel {pixel} {does} it",
+                where=Place("output", at),
+                observed=f"{float(found[at]):.17g}",
+                expected="a value that is not finite" if covers else "a finite value",
+            )
+    return Passed()
+
+
+@checks("C16")
+def feeds_position_embedding(trial: Trial) -> Verdict:
+    """The output plus a position embedding ``[*g, C_out]`` goes into a channels-last mixer as it is.
+
+    Where nvsubquadratic is installed, its ``PositionEmbeddingND`` is added too. Catches tokens that come flattened or
+    channels first.
+    """
+    output = trial.forward_pass
+    if isinstance(output, Raised):
+        raise Unusable("forward raised (see runs_forward)")
+    spec, shape = trial.case.spec, trial.case.output_shape
+    positions = {"a position embedding": torch.ones(shape[1:], dtype=trial.dtype, device=trial.device)}
+    mixer = torch.nn.Linear(shape[-1], 2, device=trial.device, dtype=trial.dtype)
+    if PositionEmbeddingND is not None and spec.out_features % spec.data_dim == 0:
+        embedding = PositionEmbeddingND(spec.out_features, spec.data_dim, trial.case.grid).to(trial.device)
+        with blaming("nvsubquadratic's PositionEmbeddingND"):
+            positions["nvsubquadratic's PositionEmbeddingND"] = embedding(output).to(trial.dtype)
+    for name, position in positions.items():
+        with blaming(f"adding {name}"):
+            embedded = output + position  # type: ignore[operator]
+            mixed = mixer(embedded)
+        if embedded.shape != shape or mixed.shape != (*shape[:-1], 2):
+            return Failed(
+                f"{name} does not fit the output", observed=str(list(embedded.shape)), expected=str(list(shape))
+            )
+    return Passed()

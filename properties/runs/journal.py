@@ -1,0 +1,163 @@
+"""The folder of a run: what is to be done, what is done, and what every worker is about to do.
+
+``plan.json`` is the plan. Of every shard that has begun there is ``<shard>.cases``, a line for each case that is done,
+and, where checks ended the process, ``<shard>.deaths``, a line for each; once it is done, ``<shard>.json`` takes their
+place. ``worker<number>`` names the check that a worker has begun. ``end.json`` is there once the run has ended, and
+says why early, if it did. Whatever is killed, and when, what is written stays.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from properties.cases.case import Case
+from properties.failures.record import Record
+from properties.runs.plan import Plan
+from properties.runs.result import CaseResult, ShardResult, gather
+from properties.trials.implementation import CannotRun
+
+
+@dataclass(frozen=True)
+class Death:
+    """A check that the process did not survive."""
+
+    case: str
+    property: str
+    how: str
+
+
+@dataclass(frozen=True)
+class Journal:
+    """What a run writes down, and what it reads again when it is resumed."""
+
+    folder: Path
+
+    def start(self, plan: Plan) -> None:
+        """Write the plan.
+
+        Raises:
+            CannotRun: where the folder holds another run, or no other process could import the implementation.
+        """
+        if plan.unnamed:
+            raise CannotRun(f"{plan.name} cannot be imported by another process: define it in a module")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if any(self.folder.iterdir()):
+            raise CannotRun(f"{self.folder} is not empty: resume the run in it, or name another folder")
+        _write_whole(self.folder / "plan.json", _json(plan.to_json()))
+
+    def plan(self) -> Plan:
+        """The plan of the run.
+
+        Raises:
+            CannotRun: where there is none, or it cannot be carried out here.
+        """
+        path = self.folder / "plan.json"
+        try:
+            return Plan.from_json(json.loads(path.read_text()))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CannotRun(f"{path} holds no plan of a run that can go on: {type(error).__name__}: {error}") from error
+
+    def left(self, plan: Plan) -> list[str]:
+        """The shards of a plan that are not done."""
+        return [shard for shard in plan.shards if not (self.folder / f"{shard}.json").exists()]
+
+    def go_on(self) -> None:
+        """Note that the run has not ended."""
+        (self.folder / "end.json").unlink(missing_ok=True)
+
+    def end(self, stopped: str | None, records: Mapping[str, Record]) -> None:
+        """Note that the run has ended, why early, if it did, and what was found out about its failures."""
+        told = {name: record.to_json() for name, record in records.items()}
+        _write_whole(self.folder / "end.json", _json({"stopped": stopped, "records": told}))
+
+    def ended(self) -> tuple[str | None, dict[str, Record]] | None:
+        """Why the run ended early, if it did, and what was found out about its failures; None where it goes on."""
+        path = self.folder / "end.json"
+        if not path.exists():
+            return None
+        told = json.loads(path.read_text())
+        return told["stopped"], {name: Record.from_json(record) for name, record in told["records"].items()}
+
+    def pack(self, shards: Iterable[str]) -> dict[str, str]:
+        """The plan, and all that is known of some shards, as texts by the names of their files."""
+        names = ["plan.json", *(f"{shard}.{ending}" for shard in shards for ending in ("cases", "deaths", "json"))]
+        return {name: path.read_text() for name in names if (path := self.folder / name).exists()}
+
+    def unpack(self, files: Mapping[str, str]) -> None:
+        """Take over what another journal of the same plan packed."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            _write_whole(self.folder / name, content)
+        for name in files:
+            if name.endswith(".json"):
+                self._forget_cases(name.removesuffix(".json"))
+
+    def done(self, shard: str, cases: dict[str, Case]) -> list[CaseResult]:
+        """The cases of a shard that are done, in the order in which they were done."""
+        # Where a run is resumed before the workers of the last attempt have noticed that it is gone, some cases are
+        # done twice, with the same verdicts.
+        lines = {line["name"]: line for line in _lines(self.folder / f"{shard}.cases")}
+        return [CaseResult.from_json(line, cases) for line in lines.values()]
+
+    def add(self, shard: str, result: CaseResult) -> None:
+        """Note that a case is done."""
+        _append(self.folder / f"{shard}.cases", result.to_json())
+
+    def deaths(self, shard: str) -> list[Death]:
+        """The checks of a shard that the process did not survive."""
+        return [Death(**line) for line in _lines(self.folder / f"{shard}.deaths")]
+
+    def add_death(self, shard: str, death: Death) -> None:
+        """Note that the process did not survive a check."""
+        _append(self.folder / f"{shard}.deaths", asdict(death))
+
+    def finish(self, result: ShardResult) -> None:
+        """Note that a shard is done."""
+        _write_whole(self.folder / f"{result.shard}.json", _json(result.to_json()))
+        self._forget_cases(result.shard)
+
+    def _forget_cases(self, shard: str) -> None:
+        for ending in ("cases", "deaths"):
+            (self.folder / f"{shard}.{ending}").unlink(missing_ok=True)
+
+    def results(self, plan: Plan, shards: Iterable[str] | None = None) -> list[ShardResult]:
+        """What came of shards of a plan, of all unless they are named, those included of which only a part is done."""
+        found = []
+        for shard in plan.shards if shards is None else shards:
+            path = self.folder / f"{shard}.json"
+            if path.exists():
+                found.append(ShardResult.from_json(json.loads(path.read_text())))
+            elif (self.folder / f"{shard}.cases").exists():
+                found.append(gather(shard, self.done(shard, plan.cases_of(shard))))
+        return found
+
+
+def _append(path: Path, data: Any) -> None:
+    """One line, in one write: a process that is killed leaves it whole or, at worst, torn at the end of the file."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+    try:
+        os.write(descriptor, _json(data).encode())
+    finally:
+        os.close(descriptor)
+
+
+def _json(data: Any) -> str:
+    return json.dumps(data) + "\n"
+
+
+def _lines(path: Path) -> list[Any]:
+    """What was appended; a torn end is cut off, so that whatever is appended next begins a line."""
+    content = path.read_bytes() if path.exists() else b""
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        os.truncate(path, len(whole))
+    return [json.loads(line) for line in whole.splitlines()]
+
+
+def _write_whole(path: Path, content: str) -> None:
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    temporary.write_text(content)
+    temporary.replace(path)

@@ -1,0 +1,87 @@
+"""Processes on this machine, which do the work of a run, and survive what a layer does not."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from properties.failures.record import Record
+from properties.runs.engine import OnCase
+from properties.runs.failure import examine
+from properties.runs.journal import Death, Journal
+from properties.runs.pool import Pool, Task
+from properties.runs.result import Found
+from properties.trials.faults import check_machine
+from properties.trials.implementation import CannotRun
+
+
+@dataclass(frozen=True)
+class LocalWorkers:
+    """Processes on this machine.
+
+    Attributes:
+        journal: the folder of the run.
+        jobs: how many processes.
+        case_timeout: seconds after which a case counts as hanging.
+    """
+
+    journal: Journal
+    jobs: int
+    case_timeout: float | None = None
+
+    def run_shards(
+        self,
+        shards: Iterable[str],
+        *,
+        until: float | None = None,
+        on_case: OnCase = lambda shard, done, of, failed: None,
+    ) -> None:
+        """Have some shards of a run done.
+
+        Args:
+            shards: their names.
+            until: ``time.monotonic()`` after which no case is begun.
+            on_case: called after every case.
+
+        Raises:
+            CannotRun: where the device is absent, or a process ends before it has begun a check.
+            OracleError: where the oracles are wrong on this machine.
+        """
+        check_machine(self.journal.plan().device)
+
+        def answer(task: Task, message: Any) -> bool:
+            if message is None:
+                return True
+            on_case(*message)
+            return False
+
+        def death(task: Task, how: str, check: Death | None) -> Task:
+            if check is None:
+                raise CannotRun(f"{how} before the first check of the shard {task[0]}")
+            self.journal.add_death(task[0], check)
+            return task
+
+        with Pool(self.journal.folder, self.jobs, self.case_timeout) as pool:
+            pool.run([(shard, until) for shard in shards], answer, death)
+
+    def examine(self, found: Mapping[str, Found], *, shrink: bool = True) -> dict[str, Record]:
+        """Have failures examined, the smallest of each property, unless they are known to end a process."""
+        plan = self.journal.plan()
+        check_machine(plan.device)
+        props = {prop.name: prop for prop in plan.properties}
+        records = {name: examine(plan, props[name], one) for name, one in found.items() if one.died}
+
+        def answer(task: Task, record: Any) -> bool:
+            records[task[0]] = Record.from_json(record)
+            return True
+
+        def death(task: Task, how: str, check: Death | None) -> Task | None:
+            """What does not survive being made small is left as it is; what does not survive that is a death."""
+            name, one, shrinks = task
+            if shrinks:
+                return (name, one, False)
+            records[name] = examine(plan, props[name], replace(one, died=how))
+            return None
+
+        with Pool(self.journal.folder, self.jobs, None) as pool:
+            pool.run([(name, one, shrink) for name, one in found.items() if name not in records], answer, death)
+        return records

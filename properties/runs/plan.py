@@ -1,0 +1,267 @@
+"""What a run is to do, settled and checked before it starts."""
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from properties.cases import small_scope
+from properties.cases.case import DTYPES, Case
+from properties.cases.landmarks import landmarks
+from properties.cases.space import Space
+from properties.contract import LEVELS
+from properties.failures.record import Record, read_folder, versions
+from properties.laws import PROPERTIES
+from properties.laws.law import Property
+from properties.runs import sharding
+from properties.runs.options import DEFAULT_DEVICE, DEFAULT_PROFILE, DEFAULT_STRENGTH, PROFILES
+from properties.runs.shard_names import LANDMARKS, REGRESSIONS, is_compiled, is_random, is_small
+from properties.trials.implementation import DEFAULT_IMPLEMENTATION, CannotRun, Implementation, resolve
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run: on what, with which properties, and how many cases from which seed.
+
+    ``part`` is which of how many parts of the run this is, each with its share of the shards.
+    """
+
+    implementation: Implementation
+    name: str
+    cases: int
+    seed: int
+    device: str
+    dtypes: tuple[str, ...]
+    levels: tuple[str, ...]
+    properties: tuple[Property, ...]
+    only: tuple[str, ...]
+    expected_failures: Mapping[str, str]
+    scope_margin: int = 0
+    strength: int = DEFAULT_STRENGTH
+    regressions: Mapping[str, Record] = field(default_factory=dict)
+    part: tuple[int, int] = (1, 1)
+
+    @property
+    def unnamed(self) -> bool:
+        """Whether nobody else can import the implementation: a local function, a lambda, what a script defines."""
+        return "<" in self.name or self.name.startswith("__main__:")
+
+    @property
+    def replayed(self) -> dict[str, Record]:
+        """The records that this run replays before anything else: whose property and dtype it asks for."""
+        names = {prop.name for prop in self.properties}
+        return {
+            file: record
+            for file, record in self.regressions.items()
+            if record.prop.name in names and record.case.input.dtype in self.dtypes
+        }
+
+    @property
+    def shards(self) -> tuple[str, ...]:
+        """The names of the shards of this part, in the order in which one worker runs them."""
+        number, parts = self.part
+        return self.all_shards[number - 1 :: parts]
+
+    @property
+    def all_shards(self) -> tuple[str, ...]:
+        """The names of the shards of the whole run: some of every kind first, in case there is no time for all."""
+        found = [shard for shard in (REGRESSIONS, LANDMARKS) if self.properties_of(shard)]
+        found += [shard for kind in sharding.KINDS if self.properties_of(kind) for shard in sharding.shards(self, kind)]
+        return tuple(sorted(found, key=sharding.is_late))
+
+    @property
+    def space(self) -> Space:
+        """Which cells of the parameter space this run can reach."""
+        on = {prop.on for prop in self.properties}
+        return Space(
+            self.dtypes,
+            eager="cases" in on or ("drawn" in on and self.cases > 0),
+            compiled="compiled" in on and self.cases > 0,
+            emptied=self.cases > 0 and any(prop.name == "empty_batch" for prop in self.properties),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, from which any process that can import the implementation makes the same plan."""
+        return {
+            "implementation": self.name,
+            "cases": self.cases,
+            "seed": self.seed,
+            "device": self.device,
+            "dtypes": list(self.dtypes),
+            "levels": list(self.levels),
+            "only": list(self.only),
+            "properties": [prop.name for prop in self.properties],
+            "expected_failures": dict(self.expected_failures),
+            "scope_margin": self.scope_margin,
+            "strength": self.strength,
+            "regressions": {file: record.to_json() for file, record in self.regressions.items()},
+            "part": list(self.part),
+            "versions": versions(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The plan that plain data describe.
+
+        Raises:
+            CannotRun: where the implementation cannot be imported here, or the same seed may give other cases.
+        """
+        if data["versions"] != versions():
+            planned, here = (
+                ", ".join(f"{name} {v}" for name, v in of.items()) for of in (data["versions"], versions())
+            )
+            raise CannotRun(f"the run was begun with {planned}; here is {here}: use the same versions for all of a run")
+        implementation, name = resolve(data["implementation"])
+        return cls(
+            implementation,
+            name,
+            data["cases"],
+            data["seed"],
+            data["device"],
+            tuple(data["dtypes"]),
+            tuple(data["levels"]),
+            tuple(prop for prop in PROPERTIES if prop.name in data["properties"]),
+            tuple(data["only"]),
+            data["expected_failures"],
+            data["scope_margin"],
+            data["strength"],
+            {file: Record.from_json(record) for file, record in data["regressions"].items()},
+            (data["part"][0], data["part"][1]),
+        )
+
+    def properties_of(self, shard: str) -> tuple[Property, ...]:
+        """The properties that are judged on the cases of a shard, or of a kind of shard."""
+        if shard == REGRESSIONS:
+            failed = {record.prop.name for record in self.replayed.values()}
+            return tuple(prop for prop in self.properties if prop.name in failed)
+        if is_compiled(shard):
+            return tuple(prop for prop in self.properties if prop.on == "compiled")
+        if is_small(shard):
+            return tuple(prop for prop in self.properties if prop.name in small_scope.PROPERTIES)
+        on = ("cases",) if shard == LANDMARKS else ("cases", "drawn")
+        return tuple(prop for prop in self.properties if prop.on in on)
+
+    def properties_on(self, shard: str, case: str) -> tuple[Property, ...]:
+        """The properties that are judged on one case of a shard: of a record, only the one that failed."""
+        return (self.replayed[case].prop,) if shard == REGRESSIONS else self.properties_of(shard)
+
+    def draws(self, shard: str) -> bool:
+        """Whether the cases of a shard are a random sample."""
+        return is_random(shard)
+
+    def cases_of(self, shard: str) -> dict[str, Case]:
+        """The cases of a shard, by name.
+
+        A function of seed, dtypes, number of cases, strength, margin and committed records alone: what is judged on
+        them makes no difference.
+        """
+        if shard == REGRESSIONS:
+            return {name: record.case for name, record in self.replayed.items()}
+        if shard == LANDMARKS:
+            return landmarks(self.dtypes)
+        return {f"{shard}/{i}": case for i, case in enumerate(sharding.cases_of(self, shard))}
+
+
+def make_plan(
+    implementation: Implementation | str,
+    *,
+    cases: int = 300,
+    seed: int | None = None,
+    device: str = "cpu",
+    dtypes: Sequence[str] | None = None,
+    levels: Sequence[str] = ("contract",),
+    only: Sequence[str] | None = None,
+    expected_failures: Mapping[str, str] | None = None,
+    scope_margin: int = 0,
+    strength: int = DEFAULT_STRENGTH,
+    regressions: Path | None = None,
+) -> Plan:
+    """Check what was asked for; ``properties.verify`` says what each argument means.
+
+    Raises:
+        CannotRun: where something does not exist here, or does not fit together.
+    """
+    found, name = resolve(implementation)
+    if isinstance(cases, bool) or not isinstance(cases, int) or cases < 0:
+        raise CannotRun(f"cases must be a number of cases, at least 0, got {cases!r}")
+    most = small_scope.MOST_MARGIN
+    if isinstance(scope_margin, bool) or not isinstance(scope_margin, int) or not 0 <= scope_margin <= most:
+        raise CannotRun(f"scope_margin must be an integer from 0 to {most}, got {scope_margin!r}")
+    if isinstance(strength, bool) or strength not in (0, 2, 3):
+        raise CannotRun(f"strength must be 0, 2 for pairs or 3 for triples, got {strength!r}")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
+        raise CannotRun(f"seed must be an integer, at least 0, got {seed!r}")
+    names = [prop.name for prop in PROPERTIES]
+    for option, given in (("only", only), ("levels", levels), ("dtypes", dtypes)):
+        if isinstance(given, str):
+            raise CannotRun(f"{option} must be a sequence of names, got the string {given!r}")
+    if only is not None and not only:
+        raise CannotRun("only must not be empty; None means every property")
+    selectors = tuple(only or ())
+    clauses = {clause for prop in PROPERTIES for clause in prop.clauses}
+    _known("only", selectors, [*names, *sorted(clauses, key=_clause_order)])
+    _known("expected_failures", expected_failures or {}, names)
+    _known("levels", levels, LEVELS)
+    _known("dtypes", dtypes or (), DTYPES)
+    if not levels or (dtypes is not None and not dtypes):
+        raise CannotRun("levels and dtypes must not be empty")
+    chosen = tuple(
+        prop
+        for prop in PROPERTIES
+        # A property that is asked for by name or clause runs whatever its level.
+        if ({prop.name, *prop.clauses} & set(selectors) if selectors else prop.level in levels)
+    )
+    records, problems = read_folder(regressions)
+    if problems:
+        raise CannotRun("\n  ".join(["some of the records to replay first cannot be read:", *problems]))
+    return Plan(
+        found,
+        name,
+        cases,
+        secrets.randbits(32) if seed is None else seed,
+        device,
+        tuple(dtypes or DTYPES),
+        tuple(levels),
+        chosen,
+        selectors,
+        dict(expected_failures or {}),
+        scope_margin,
+        strength,
+        records,
+    )
+
+
+def plan_from_options(option: Callable[[str], Any]) -> Plan:
+    """The plan that options describe.
+
+    Args:
+        option: gives the value of an option by its name.
+
+    Raises:
+        CannotRun: where they do not fit.
+    """
+    profile = PROFILES[option("profile") or DEFAULT_PROFILE]
+    return make_plan(
+        option("implementation") or DEFAULT_IMPLEMENTATION,
+        cases=profile.cases if option("cases") is None else option("cases"),
+        seed=option("seed"),
+        device=option("device") or DEFAULT_DEVICE,
+        dtypes=option("dtypes"),
+        levels=("contract", "robust") if option("level") == "robust" else ("contract",),
+        only=option("only"),
+        expected_failures=dict(option("expected-failure")),
+        scope_margin=option("scope-margin"),
+        strength=profile.strength if option("strength") is None else option("strength"),
+        regressions=option("regressions"),
+    )
+
+
+def _known(option: str, given: Sequence[str] | Mapping[str, str], allowed: Sequence[str]) -> None:
+    for name in given:
+        if name not in allowed:
+            raise CannotRun(f"{option} names {name!r}, which is none of: {', '.join(allowed)}")
+
+
+def _clause_order(clause: str) -> tuple[str, int]:
+    return clause[0], int(clause[1:])

@@ -1,0 +1,219 @@
+"""All verdicts of a run, counted."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+from properties.cases.factors import CELLS, Bools, marked, named, together
+from properties.cases.space import possible
+from properties.failures.record import Record
+from properties.runs.failure import Failure, failure_from
+from properties.runs.plan import Plan
+from properties.runs.result import Found, ShardResult, Tally
+
+
+class VerificationFailed(AssertionError):  # noqa: N818 - it reads as what happened
+    """The implementation does not satisfy the contract."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was verified, how often, and what failed."""
+
+    plan: Plan
+    results: tuple[ShardResult, ...]
+    failures: tuple[Failure, ...] = ()
+    expected_failures: tuple[Failure, ...] = ()
+    stopped: str | None = None
+    tallies: dict[str, Tally] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tallies", _tallied(self.plan, self.results))
+
+    @property
+    def seed(self) -> int:
+        """The run seed: the same seed gives the same cases."""
+        return self.plan.seed
+
+    @property
+    def cases(self) -> int:
+        """Cases that ran, landmarks among them."""
+        return sum(result.cases for result in self.results)
+
+    @property
+    def landmarks(self) -> tuple[str, ...]:
+        """Landmark cases that ran."""
+        return tuple(name for result in self.results for name in result.landmarks)
+
+    @property
+    def checks(self) -> dict[str, int]:
+        """Property to the number of trials on which it said yes or no."""
+        return {name: tally.checks for name, tally in self.tallies.items()}
+
+    @property
+    def rates_below(self) -> dict[str, float]:
+        """Property to the upper limit, with 95 % confidence, of the rate at which it fails on drawn cases.
+
+        Where none of n cases failed, that is 3/n, the rule of three (Hanley and Lippman-Hand, JAMA 249, 1983). Cases
+        that were chosen, not drawn, are no random sample and do not count; nor do those it says nothing about.
+        """
+        drawn = _tallied(self.plan, (result for result in self.results if self.plan.draws(result.shard)))
+        return {
+            name: min(1.0, 3 / tally.passed)
+            for name, tally in drawn.items()
+            if tally.passed and not self.tallies[name].failed
+        }
+
+    @property
+    def coverage(self) -> dict[str, dict[str, int]]:
+        """For every axis of the parameter space, the number of cases in each of its cells, zeros included.
+
+        Only cases count on which some property said yes or no. Those that were judged with an empty batch, too, count
+        once more along the axis of batches alone.
+        """
+        batch = list(CELLS).index("batch")
+        found = {axis: dict.fromkeys(along, 0) for axis, along in CELLS.items()}
+        for row, count in self._rows.items():
+            for axis, digit in zip(CELLS, row, strict=True):
+                if axis == "batch" or row[batch] != "0":
+                    found[axis][CELLS[axis][int(digit)]] += count
+        return found
+
+    def reached(self, strength: int) -> tuple[int, int]:
+        """How many combinations of so many cells of the parameter space were reached, and how many are possible.
+
+        Args:
+            strength: 1 for single cells, 2 for pairs, 3 for triples.
+        """
+        every = possible(self.plan.space, strength)
+        return int((every & self._together[strength]).sum()), int(every.sum())
+
+    def missing(self, strength: int) -> list[tuple[str, ...]]:
+        """The combinations of so many cells that are possible and were not reached, by name."""
+        return named(possible(self.plan.space, strength) & ~self._together[strength])
+
+    @cached_property
+    def _rows(self) -> Counter[str]:
+        """Cases by their cells."""
+        rows: Counter[str] = Counter()
+        for result in self.results:
+            rows.update(result.rows)
+        return rows
+
+    @cached_property
+    def _together(self) -> dict[int, Bools]:
+        """Which single cells, pairs and triples were reached."""
+        table = marked(self._rows)
+        return {strength: together(table, strength) for strength in (1, 2, 3)}
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why the run did not pass, a line for each reason."""
+        lines = [failure.message.splitlines()[0] for failure in self.failures]
+        for name, tally in self.tallies.items():
+            if tally.checks == 0 and (self._whole or self._idle):
+                reasons = "; ".join(f"{reason} ({n})" for reason, n in tally.inapplicable.items()) or "no case was run"
+                lines.append(f"{name} ran no check: {reasons}")
+            elif name in self.plan.expected_failures and tally.failed == 0 and self._whole:
+                reason = self.plan.expected_failures[name]
+                lines.append(f"{name} was expected to fail ({reason}), but passed {tally.passed} checks")
+        for result in self.results:
+            if result.left_out:
+                lines.append(
+                    f"shard {result.shard} was given up after {result.deaths} deaths of its process: "
+                    f"{result.left_out} of {result.cases + result.left_out} cases were not run"
+                )
+        for name in sorted(self.plan.expected_failures.keys() - self.tallies.keys()):
+            lines.append(f"{name} was expected to fail, but was not run")
+        return tuple(lines)
+
+    @property
+    def passed(self) -> bool:
+        """Whether every property that was asked for ran and held, those apart that were expected to fail and did."""
+        return not self.problems
+
+    @property
+    def _whole(self) -> bool:
+        """Whether this is all that the run is to do: one that was stopped, or a part of it, says how far it got."""
+        return self.stopped is None and self.plan.part == (1, 1)
+
+    @property
+    def _idle(self) -> bool:
+        """Whether nothing at all was checked, although there was something to check: that shows nothing."""
+        return bool(self.plan.shards) and not any(self.checks.values())
+
+    def raise_if_failed(self) -> None:
+        """Do nothing where the run passed.
+
+        Raises:
+            VerificationFailed: with every failure, and how to see it again.
+        """
+        if self.passed:
+            return
+        messages = [failure.message for failure in self.failures]
+        others = [line for line in self.problems if not any(message.startswith(line) for message in messages)]
+        raise VerificationFailed("\n\n".join([self.verdict_line, *messages, *others]))
+
+    @property
+    def verdict_line(self) -> str:
+        """The verdict in one line."""
+        held = sum(tally.checks > 0 and tally.failed == 0 for tally in self.tallies.values())
+        counts = (
+            f"{held} of {len(self.tallies)} properties held in {sum(self.checks.values())} checks on {self.cases} cases"
+        )
+        lost: Counter[str] = Counter()
+        for tally in self.tallies.values():
+            lost.update(tally.lost)
+        told = "; ".join(f"{reason} ({count})" for reason, count in sorted(lost.items()))
+        faults = f"; {lost.total()} checks lost to faults of torch: {told}" if lost else ""
+        expected = f"; {len(self.expected_failures)} failed as expected" if self.expected_failures else ""
+        shards = len(self.plan.shards)
+        number, parts = self.plan.part
+        part = f"; part {number} of {parts}" if parts > 1 else ""
+        early = {
+            "budget": f"; stopped by its budget after {self.cases} cases, in {len(self.results)} of {shards} shards",
+            "fail_fast": "; stopped at the first failure",
+            "interrupted": "; interrupted",
+        }
+        return (
+            f"{'PASSED' if self.passed else 'FAILED'}: {self.plan.name}: {counts}{faults}{expected}{part}"
+            f"{early[self.stopped] if self.stopped else ''} (run seed {self.seed})"
+        )
+
+
+def _tallied(plan: Plan, results: Iterable[ShardResult]) -> dict[str, Tally]:
+    tallies = {prop.name: Tally() for prop in plan.properties}
+    for result in results:
+        for name, tally in result.tallies.items():
+            tallies[name] = tallies[name].merged(tally)
+    return tallies
+
+
+def conclude(
+    plan: Plan,
+    results: Iterable[ShardResult],
+    examine: Callable[[Mapping[str, Found]], Mapping[str, Record]],
+    *,
+    stopped: str | None = None,
+    regressions: Path | None = None,
+) -> Report:
+    """The report on what the shards of a run found.
+
+    Args:
+        plan: the run.
+        results: of its shards.
+        examine: finds out more about failures, the smallest that was found of each property.
+        stopped: why the run ended early, if it did.
+        regressions: folder to write records to.
+    """
+    report = Report(plan, tuple(results), stopped=stopped)
+    found = {name: tally.smallest_failure for name, tally in report.tallies.items() if tally.smallest_failure}
+    records = examine(found)
+    failures = [failure_from(plan, records[name], regressions) for name in found]
+    return replace(
+        report,
+        failures=tuple(failure for failure in failures if failure.property not in plan.expected_failures),
+        expected_failures=tuple(failure for failure in failures if failure.property in plan.expected_failures),
+    )

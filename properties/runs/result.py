@@ -1,0 +1,175 @@
+"""What came of cases and shards: plain data, JSON both ways, so that it can be written down and sent anywhere."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Self
+
+from properties.cases.case import Case
+from properties.cases.factors import cells, emptied, row
+from properties.cases.shrinking import complexity
+from properties.laws import PROPERTIES
+from properties.runs.shard_names import LANDMARKS
+from properties.trials.verdict import Failed, Inapplicable, Passed, Verdict
+
+_COMPILED = {prop.name for prop in PROPERTIES if prop.on == "compiled"}
+_KINDS = {kind.__name__.lower(): kind for kind in (Passed, Failed, Inapplicable)}
+
+
+@dataclass(frozen=True)
+class CaseResult:
+    """The verdict of every property that was judged on one case of a shard.
+
+    ``died`` says how the process ended on the case, where it did, and under which property.
+    """
+
+    name: str
+    case: Case
+    verdicts: dict[str, Verdict]
+    died: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> list[str]:
+        """The properties that failed."""
+        return [name for name, verdict in self.verdicts.items() if isinstance(verdict, Failed)]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data, without the case, which the plan draws again."""
+        verdicts = {}
+        for name, verdict in self.verdicts.items():
+            told = {"what": verdict.what} if isinstance(verdict, Failed) else asdict(verdict)
+            told = {member: value for member, value in told.items() if value is not None}
+            verdicts[name] = {type(verdict).__name__.lower(): told}
+        return {"name": self.name, "verdicts": verdicts, "died": self.died}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], cases: Mapping[str, Case]) -> Self:
+        """From plain data, and the cases of the shard."""
+        verdicts: dict[str, Verdict] = {}
+        for name, told in data["verdicts"].items():
+            ((kind, members),) = told.items()
+            verdicts[name] = _KINDS[kind](**members)
+        return cls(data["name"], cases[data["name"]], verdicts, data["died"])
+
+
+@dataclass(frozen=True)
+class Found:
+    """A case on which a property failed, in which shard, and how the process died of it, where it did."""
+
+    case: dict[str, Any]
+    shard: str
+    died: str | None = None
+
+
+@dataclass
+class Tally:
+    """The verdicts of one property, counted.
+
+    ``inapplicable`` counts by reason; ``lost`` are those among them whose reason is a fault of torch.
+    """
+
+    passed: int = 0
+    failed: int = 0
+    inapplicable: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
+    slack: float | None = None
+    smallest_failure: Found | None = None
+
+    @classmethod
+    def of(cls, case: Case, verdict: Verdict, shard: str, died: str | None = None) -> Self:
+        """One verdict, counted."""
+        match verdict:
+            case Passed(slack=slack):
+                return cls(passed=1, slack=slack)
+            case Failed():
+                return cls(failed=1, smallest_failure=Found(case.to_json(), shard, died))
+            case Inapplicable(reason, torch_fault):
+                return cls(inapplicable={reason: 1}, lost={reason: 1} if torch_fault else {})
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """From plain data."""
+        found = data["smallest_failure"]
+        return cls(**{**data, "smallest_failure": None if found is None else Found(**found)})
+
+    @property
+    def checks(self) -> int:
+        """Trials on which the property said yes or no."""
+        return self.passed + self.failed
+
+    def merged(self, other: Self) -> "Tally":
+        """Both, as if they had been counted together."""
+        slacks = [slack for slack in (self.slack, other.slack) if slack is not None]
+        failures = [found for found in (self.smallest_failure, other.smallest_failure) if found is not None]
+        return Tally(
+            self.passed + other.passed,
+            self.failed + other.failed,
+            dict(Counter(self.inapplicable) + Counter(other.inapplicable)),
+            dict(Counter(self.lost) + Counter(other.lost)),
+            max(slacks, default=None),
+            min(failures, key=lambda found: complexity(Case.from_json(found.case)), default=None),
+        )
+
+
+@dataclass
+class ShardResult:
+    """What one shard found: tallies by property, cases run, cells reached.
+
+    ``rows`` counts the cases that some property judged, by the cells that they fall into (see ``coverage.row``); a case
+    that was judged with an empty batch falls into the cells of that one, too. ``shapes`` counts the unlike patch sizes,
+    strides and sizes. ``misses`` gives, for each exact property, the probability with which a wrong bilinear map would
+    have passed on the shape where that is largest. ``deaths`` counts the checks that a process did not survive,
+    ``left_out`` the cases that were given up after too many of them.
+    """
+
+    shard: str
+    cases: int = 0
+    landmarks: list[str] = field(default_factory=list)
+    rows: dict[str, int] = field(default_factory=dict)
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    shapes: int = 0
+    misses: dict[str, float] = field(default_factory=dict)
+    deaths: int = 0
+    left_out: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """From plain data."""
+        tallies = {name: Tally.from_json(tally) for name, tally in data["tallies"].items()}
+        return cls(**{**data, "tallies": tallies})
+
+
+def gather(shard: str, results: Iterable[CaseResult]) -> ShardResult:
+    """The results of the cases of a shard, counted."""
+    found = ShardResult(shard)
+    misses: dict[tuple[object, ...], dict[str, float]] = {}
+    for result in results:
+        case = result.case
+        shape = misses.setdefault((case.spec.data_dim, case.spec.patch_size, case.spec.step, case.input.sizes), {})
+        for name, verdict in result.verdicts.items():
+            one = Tally.of(case, verdict, shard, result.died.get(name))
+            found.tallies[name] = found.tallies.get(name, Tally()).merged(one)
+            if isinstance(verdict, Passed):
+                shape[name] = shape.get(name, 1.0) * (1.0 if verdict.miss is None else verdict.miss)
+        found.cases += 1
+        if shard == LANDMARKS:
+            found.landmarks.append(result.name)
+        for reached in _reached(result):
+            found.rows[row(reached)] = found.rows.get(row(reached), 0) + 1
+    found.shapes = len(misses)
+    for name in sorted({name for shape in misses.values() for name, miss in shape.items() if miss < 1}):
+        found.misses[name] = max(shape[name] for shape in misses.values() if name in shape)
+    return found
+
+
+def _reached(result: CaseResult) -> Iterator[dict[str, str]]:
+    """The cells in which some property said yes or no."""
+    judged = {name for name, verdict in result.verdicts.items() if not isinstance(verdict, Inapplicable)}
+    if judged:
+        yield cells(result.case, compiled=bool(judged & _COMPILED))
+    if "empty_batch" in judged:
+        yield emptied(cells(result.case))

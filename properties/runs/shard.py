@@ -1,0 +1,66 @@
+"""The part of a run that one worker does."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+from properties.cases.case import Case
+from properties.laws.law import Property
+from properties.runs.plan import Plan
+from properties.runs.result import CaseResult, ShardResult, gather
+from properties.trials.settings import undisturbed
+from properties.trials.trial import Trial
+
+BeforeCheck = Callable[[str, str], None]
+
+
+def run_shard(
+    plan: Plan,
+    shard: str,
+    *,
+    until: float | None = None,
+    stop_at: Callable[[str], bool] = lambda name: False,
+) -> ShardResult:
+    """Run all properties of a plan on all cases of a shard.
+
+    Args:
+        plan: the run.
+        shard: a name from ``plan.shards``.
+        until: ``time.monotonic()`` after which no further case is begun.
+        stop_at: whether to stop after a case on which the named property has failed.
+    """
+    return gather(shard, run_cases(plan, shard, plan.cases_of(shard), until=until, stop_at=stop_at))
+
+
+def run_cases(
+    plan: Plan,
+    shard: str,
+    cases: Mapping[str, Case],
+    *,
+    until: float | None = None,
+    stop_at: Callable[[str], bool] = lambda name: False,
+) -> Iterator[CaseResult]:
+    """Run some cases of a shard."""
+    for name, case in cases.items():
+        if until is not None and time.monotonic() >= until:
+            return
+        result = run_case(plan, plan.properties_on(shard, name), case, name)
+        yield result
+        if any(stop_at(prop) for prop in result.failed):
+            return
+
+
+def run_case(
+    plan: Plan,
+    properties: tuple[Property, ...],
+    case: Case,
+    name: str = "",
+    before_check: BeforeCheck = lambda case, name: None,
+) -> CaseResult:
+    """Judge one trial by every property; ``before_check`` is called with the names of the case and each of them."""
+    verdicts = {}
+    with undisturbed(plan.device, tf32=case.tf32):
+        trial = Trial(case, plan.implementation, plan.device)
+        for prop in properties:
+            before_check(name, prop.name)
+            verdicts[prop.name] = prop(trial)
+    return CaseResult(name, case, verdicts)

@@ -1,0 +1,144 @@
+"""Cuts the cases of a run into shards: which there are of each kind, and which cases each of them holds."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
+
+from properties.cases import small_scope
+from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case
+from properties.cases.covering import steered
+from properties.cases.drawing import draw_cases
+from properties.runs.shard_names import (
+    COMPILED,
+    COMPILED_STEERED,
+    RANDOM,
+    SMALL,
+    STEERED,
+    data_dim_of,
+    is_compiled,
+    is_small,
+    kind_of,
+    name_of,
+    number_of,
+)
+
+if TYPE_CHECKING:
+    from properties.runs.plan import Plan
+
+# Cases in a shard of each kind, at most. Constants, so that a run has the same cases however many workers share it; and
+# so few that workers share the last ones evenly. The two cases of a small shape are in one shard.
+KINDS = {
+    RANDOM: 50,
+    STEERED: 50,
+    **dict.fromkeys((*COMPILED.values(), COMPILED_STEERED), 4),
+    **dict.fromkeys(SMALL.values(), 1000),
+}
+# Compiling takes as long as hundreds of other checks, and for volumes longer still. By data_dim: one case in so many is
+# drawn once more to be compiled, and how many are at most, since beyond them time is better spent on other cases.
+CASES_FOR_A_COMPILATION = {1: 60, 2: 60, 3: 150}
+MOST_COMPILATIONS = {1: 60, 2: 60, 3: 30}
+# Shards of drawn cases whose gaps steered cases fill: more would leave fewer gaps, but any worker of a long run must
+# draw them to know its steered cases.
+SHARDS_LOOKED_AT = 6
+
+
+def shards(plan: "Plan", kind: str) -> list[str]:
+    """The names of the shards of a kind."""
+    if kind == RANDOM:
+        count = plan.cases
+    elif is_small(kind):
+        count = 2 * small_scope.count(data_dim_of(kind), plan.scope_margin)
+    else:
+        count = len(_every(plan, kind))
+    return [name_of(kind, number) for number in range(math.ceil(count / KINDS[kind]))]
+
+
+def cases_of(plan: "Plan", shard: str) -> tuple[Case, ...]:
+    """The cases of a shard: a function of seed, dtypes, number of cases, strength, margin and device alone."""
+    kind = kind_of(shard)
+    first, most = number_of(shard) * KINDS[kind], KINDS[kind]
+    if kind == RANDOM:
+        found = _random(plan.seed, shard, min(most, plan.cases - first), plan.dtypes)
+    elif is_small(kind):
+        shapes = small_scope.small_scope(data_dim_of(kind), plan.dtypes, plan.scope_margin, first // 2, most // 2)
+        found = tuple(shapes)
+    else:
+        found = _every(plan, kind)[first : first + most]
+    if plan.device.startswith("cuda") and kind in (RANDOM, STEERED):
+        found = tuple(_with_tf32(case) if i % 2 else case for i, case in enumerate(found))
+    return found
+
+
+def is_late(shard: str) -> bool:
+    """Whether a shard holds only more of what other shards hold."""
+    return kind_of(shard) == RANDOM and number_of(shard) >= SHARDS_LOOKED_AT
+
+
+def _every(plan: "Plan", kind: str) -> tuple[Case, ...]:
+    """The cases of all shards of a kind that is compiled or steered."""
+    if kind in (STEERED, COMPILED_STEERED):
+        return _steered(plan.seed, kind, plan.cases, plan.dtypes, plan.strength)
+    return _compiled(plan.seed, data_dim_of(kind), plan.cases, plan.dtypes)
+
+
+@lru_cache(maxsize=2 * SHARDS_LOOKED_AT)
+def _random(seed: int, shard: str, count: int, dtypes: tuple[str, ...]) -> tuple[Case, ...]:
+    return tuple(draw_cases(f"{seed}/{shard}", count, dtypes))
+
+
+@cache
+def _compiled(seed: int, data_dim: int, cases: int, dtypes: tuple[str, ...]) -> tuple[Case, ...]:
+    """The drawn cases that are compiled."""
+    if cases == 0:
+        return ()
+    count = min(math.ceil(cases / CASES_FOR_A_COMPILATION[data_dim]), MOST_COMPILATIONS[data_dim])
+    # Hypothesis draws the simplest case first, a single pixel: that one is not worth a compilation.
+    drawn = draw_cases(f"{seed}/compiled{data_dim}D", count + 1, dtypes, (data_dim,))[1:]
+    return tuple(_compilable(case, i, dtypes) for i, case in enumerate(drawn))
+
+
+@cache
+def _steered(seed: int, kind: str, cases: int, dtypes: tuple[str, ...], strength: int) -> tuple[Case, ...]:
+    """The cases that reach what drawn ones miss: of those that are compiled, or of the others."""
+    if cases == 0 or strength == 0:
+        return ()
+    compiled = is_compiled(kind)
+    if compiled:
+        drawn = [case for data_dim in (1, 2, 3) for case in _compiled(seed, data_dim, cases, dtypes)]
+    else:
+        most = KINDS[RANDOM]
+        counts = [min(most, cases - first) for first in range(0, min(cases, SHARDS_LOOKED_AT * most), most)]
+        drawn = [case for i, count in enumerate(counts) for case in _random(seed, name_of(RANDOM, i), count, dtypes)]
+    return steered(drawn, dtypes, strength, f"{seed}/{kind}", compiled=compiled)
+
+
+def _with_tf32(case: Case) -> Case:
+    """The case with TF32 allowed, where that means something and its values survive it."""
+    return replace(case, tf32=case.input.dtype == "float32" and case.fill.name != "address")
+
+
+def _compilable(case: Case, number: int, dtypes: Sequence[str]) -> Case:
+    """A drawn case as it is compiled.
+
+    There are few of these, so what matters to a compiler takes turns instead of being drawn: the dtype, static sizes,
+    both layouts, gradients; and what would leave little to compare is left to the cases that are steered to it.
+    """
+    every = tuple(name for name in PARAMETERS_AND_INPUT if name != "bias" or case.spec.bias)
+    return replace(
+        case,
+        input=replace(
+            case.input,
+            batch=min(case.input.batch, 8),
+            dtype=dtypes[number % len(dtypes)],
+            layout="contiguous" if number % 4 == 0 else case.input.layout,
+        ),
+        fill=replace(case.fill, name="real" if case.fill.name == "real" else "exact"),
+        weight_layout=case.weight_layout if number % 4 == 3 else "plain",
+        backward=Backward(
+            every if number % 2 == 0 else case.backward.requires_grad,
+            "random" if case.backward.cotangent == "zero" else case.backward.cotangent,
+        ),
+        compiled="static" if number % 3 == 1 else "automatic",
+    )

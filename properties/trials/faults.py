@@ -1,0 +1,127 @@
+"""What torch itself gets wrong on this machine, measured, so that no layer is blamed for it."""
+
+import subprocess
+import sys
+from contextlib import redirect_stdout
+from functools import lru_cache
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from io import StringIO
+from runpy import run_path
+
+import torch
+
+from oracles.agreement import check_oracles
+from properties.cases.case import Spec
+from properties.trials.compilation import best_backend, later_cases, operators
+from properties.trials.implementation import CannotRun
+from properties.trials.trial import Trial
+from properties.trials.verdict import Failed, Place
+
+UNFOLD_BACKWARD = "torch's fault: Inductor's backward pass of unfold writes past its memory"
+# How the scripts of torch_faults end: torch is right, torch is wrong. By a signal where memory was destroyed.
+_RIGHT, _WRONG = 0, 3
+# Scripts that show where a NaN, and where another wrong value, may come from.
+_NOT_NUMBERS = {
+    "convolution_leaks_nan": "torch's fault: its bfloat16 convolution lets NaN into windows that do not cover it",
+    "convolution_reads_past": "torch's fault: its bfloat16 convolution reads memory past its input",
+}
+_WRONG_NUMBERS = {"convolution_sums": "torch's fault: its bfloat16 convolution gives wrong sums"}
+
+
+def available(device: str) -> str:
+    """The name of a device, where it is there.
+
+    Raises:
+        CannotRun: where it is not.
+    """
+    try:
+        torch.empty(0, device=device)
+    # torch raises RuntimeError, AssertionError or others, by device and build.
+    except Exception as error:
+        raise CannotRun(f"device {device!r} is not available: {str(error).splitlines()[0]}") from error
+    return device
+
+
+def check_machine(device: str) -> None:
+    """Stop before anything is judged where that would be worth nothing.
+
+    Raises:
+        CannotRun: where the device is absent.
+        OracleError: where the oracles are wrong on it.
+    """
+    check_oracles(torch.device(available(device)))
+
+
+def fault_behind(trial: Trial, verdict: Failed, dtype: torch.dtype) -> str:
+    """The fault of torch's own convolution, at this dtype and shape, that a wrong value may come from; else empty.
+
+    Some of oneDNN's bfloat16 kernels are known for such faults. Every layer that is built on one inherits them.
+    """
+    case, spec = trial.case, trial.case.spec
+    if trial.device.type != "cpu" or dtype != torch.bfloat16 or not isinstance(verdict.where, Place):
+        return ""
+    kinds = _NOT_NUMBERS if "nan" in (verdict.observed, verdict.expected) else _WRONG_NUMBERS
+    shown = (what for fault, what in kinds.items() if script_fails_here(fault, "bfloat16", case.input_shape, spec))
+    return next(shown, "")
+
+
+@lru_cache(maxsize=1024)
+def script_fails_here(fault: str, dtype: str, shape: tuple[int, ...], spec: Spec) -> bool:
+    """Whether a script of ``torch_faults`` that harms no process shows its fault in this one."""
+    arguments = [dtype, ",".join(map(str, shape)), str(spec.patch_size), str(spec.step)]
+    known = sys.argv
+    sys.argv = [fault, *arguments]
+    try:
+        with redirect_stdout(StringIO()):
+            run_path(str(_script(fault)), run_name="__main__")
+    except SystemExit as ended:
+        return ended.code == _WRONG
+    finally:
+        sys.argv = known
+    return False
+
+
+def corrupts_memory(trial: Trial) -> bool:
+    """Whether compiling the trial's layer would run into Inductor's backward pass of ``unfold`` where that is wrong.
+
+    Only where the layer uses ``unfold``, its input requires a gradient, and torch alone is seen to be wrong for this
+    dtype, at this size or a later one that the laws call the layer at. Nothing in the process can be trusted after it,
+    so it is found out before, in another process.
+    """
+    case = trial.case
+    if trial.device.type != "cpu" or "input" not in case.backward.requires_grad or best_backend() != "inductor":
+        return False
+    return "aten.unfold.default" in _operators(trial) and any(
+        script_fails("unfold_backward", each.input.dtype, each.input_shape, case.spec.patch_size, case.spec.step)
+        for each in (case, *later_cases(case))
+    )
+
+
+# The laws of a trial follow one another.
+_operators = lru_cache(maxsize=2)(operators)
+
+
+@lru_cache(maxsize=1024)
+def script_fails(fault: str, dtype: str, shape: tuple[int, ...], *numbers: int) -> bool:
+    """Whether a script of ``torch_faults``, run in a process of its own, shows its fault on this machine.
+
+    Args:
+        fault: the script's name.
+        dtype: of its tensors.
+        shape: of its input.
+        numbers: what else it asks for, such as patch_size and stride.
+
+    Raises:
+        CannotRun: where the script itself cannot be run.
+    """
+    command = [sys.executable, str(_script(fault)), dtype, ",".join(map(str, shape)), *map(str, numbers)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+    if done.returncode not in (_RIGHT, _WRONG) and done.returncode > 0:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise CannotRun(f"the script of torch's fault {fault!r} exited with {done.returncode}: {last}")
+    return done.returncode != _RIGHT
+
+
+def _script(fault: str) -> Traversable:
+    return files("properties.trials").joinpath("torch_faults", f"{fault}.py")

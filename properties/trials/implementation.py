@@ -1,0 +1,61 @@
+"""Finds the implementation that is to be verified."""
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+# Whatever it returns is checked, not believed: hence Any.
+Implementation = Callable[..., Any]
+DEFAULT_IMPLEMENTATION = "patchify:Patchify"
+
+
+class CannotRun(ValueError):  # noqa: N818 - it reads as what happened, in messages and in except clauses
+    """Nothing was verified: what was asked for does not exist here or does not fit together."""
+
+
+def resolve(implementation: Implementation | str) -> tuple[Implementation, str]:
+    """The callable to verify, and its name.
+
+    Args:
+        implementation: anything that takes Patchify's arguments and returns a module, or where to import it from:
+            ``"package.module:Name"``. The current directory counts as a place to import from.
+
+    Raises:
+        CannotRun: where there is no such thing.
+    """
+    if not isinstance(implementation, str):
+        if not callable(implementation):
+            raise CannotRun(f"implementation must be callable or 'package.module:Name', got {implementation!r}")
+        return implementation, _name(implementation)
+    module_name, colon, attribute = implementation.partition(":")
+    if not (module_name and colon and attribute):
+        raise CannotRun(f"implementation must be of the form 'package.module:Name', got {implementation!r}")
+    try:
+        found: object = import_module(module_name)
+    # A module under test may raise anything while it is imported, SystemExit included.
+    except (Exception, SystemExit) as error:
+        raise CannotRun(f"cannot import implementation {implementation!r}: {type(error).__name__}: {error}") from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise CannotRun(f"cannot import implementation {implementation!r}: {module_name} has no {attribute!r}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise CannotRun(f"implementation {implementation!r} must be callable, got {type(found).__name__}")
+    return found, implementation
+
+
+def import_module(name: str) -> ModuleType:
+    """Import a module by its dotted name; the current directory counts as a place to import from."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.append(here)
+    return importlib.import_module(name)
+
+
+def _name(implementation: Implementation) -> str:
+    module = getattr(implementation, "__module__", type(implementation).__module__)
+    name = getattr(implementation, "__qualname__", f"<{type(implementation).__qualname__}>")
+    return f"{module}:{name}"

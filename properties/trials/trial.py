@@ -1,0 +1,340 @@
+"""A trial: one case on one implementation and device.
+
+Layer, input, output, gradients and expectations are computed when first asked for, then kept, so that many properties
+share one forward and one backward pass.
+"""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from oracles import adjoint, rounding, unfold
+from oracles.precision import TF32
+from properties.cases.case import Case
+from properties.trials.implementation import Implementation
+from properties.trials.layout import CHANNELS_LAST, lay_out
+from properties.trials.tensors import TORCH_DTYPES, Tensors, tensors
+
+
+class Raised(Exception):  # noqa: N818 - "the implementation raised"
+    """The implementation raised an exception."""
+
+    def __init__(self, doing: str, error: BaseException) -> None:
+        first_line = (str(error).strip().splitlines() or [""])[0]
+        self.doing = doing
+        self.error = error
+        self.observed = f"{type(error).__name__}: {first_line}".rstrip(": ")
+        super().__init__(f"{doing} raised {self.observed}")
+
+
+class Unusable(Exception):  # noqa: N818 - "the output is unusable"
+    """Something that many properties need is not there; the property that it belongs to has failed for that."""
+
+
+class TorchFault(Unusable):
+    """A fault of torch itself, named by the message, makes what the layer does here unjudgeable."""
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What a result should be, and how far a correct one may be from it: float64, on the trial's device.
+
+    ``magnitude`` is the sum of the magnitudes of the terms of each value, and ``terms`` their number.
+    """
+
+    values: Tensor
+    bound: Tensor
+    magnitude: Tensor = field(default_factory=lambda: torch.empty(0))
+    terms: int = 0
+
+
+@contextmanager
+def blaming(doing: str) -> Iterator[None]:
+    """Turn whatever the implementation raises inside into ``Raised``."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        raise Raised(doing, error) from error
+
+
+class Trial:
+    """One case on one implementation and device."""
+
+    def __init__(self, case: Case, implementation: Implementation, device: torch.device | str = "cpu") -> None:
+        self.case = case
+        self.implementation = implementation
+        self.device = torch.device(device)
+
+    # What the implementation is given.
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of input, parameters and output."""
+        return TORCH_DTYPES[self.case.input.dtype]
+
+    @cached_property
+    def values(self) -> Tensors:
+        """The case's tensors, on the CPU, never given to the implementation."""
+        made = tensors(self.case)
+        return replace(made, x=lay_out(made.x, "expanded")) if self.case.input.layout == "expanded" else made
+
+    def make_input(self, layout: str | None = None) -> Tensor:
+        """A new input of the case's layout, or of another one; a leaf that requires a gradient where the case says."""
+        x = lay_out(self.values.x.to(self.device), layout or self.case.input.layout)
+        return x.requires_grad_("input" in self.case.backward.requires_grad)
+
+    def make_layer(self) -> Any:
+        """A new layer that holds the case's parameters.
+
+        Raises:
+            Raised: where the implementation cannot be built or holds no such parameters.
+        """
+        layer = self.construct()
+        with blaming("setting conv.weight and conv.bias"):
+            layer = layer.to(self.device, self.dtype)
+            if self.case.weight_layout == "channels_last":
+                layer = layer.to(memory_format=CHANNELS_LAST[self.case.spec.data_dim])
+        self.set_parameters(layer)
+        return layer
+
+    def set_parameters(self, layer: Any) -> None:
+        """Set the case's parameters in place.
+
+        Raises:
+            Raised: where the layer holds no such parameters.
+        """
+        spec = self.case.spec
+        with blaming("setting conv.weight and conv.bias"), torch.no_grad():
+            for name in ("weight", "bias") if spec.bias else ("weight",):
+                parameter, value = getattr(layer.conv, name), getattr(self.values, name)
+                if not isinstance(parameter, Tensor) or parameter.shape != value.shape:
+                    found = list(parameter.shape) if isinstance(parameter, Tensor) else type(parameter).__name__
+                    raise TypeError(f"conv.{name} must be a parameter of shape {list(value.shape)}, got {found}")
+                parameter.copy_(value)
+                parameter.requires_grad_(name in self.case.backward.requires_grad)
+
+    def construct(self) -> Any:
+        """A new layer, as its constructor leaves it.
+
+        Raises:
+            Raised: where the constructor raises, or returns no module.
+        """
+        spec = self.case.spec
+        self.set_seed(self.case.fill.seed)
+        with blaming("the constructor"):
+            layer = self.implementation(
+                in_features=spec.in_features,
+                out_features=spec.out_features,
+                data_dim=spec.data_dim,
+                patch_size=spec.patch_size,
+                stride=spec.stride,
+                bias=spec.bias,
+            )
+            if not isinstance(layer, nn.Module):
+                raise TypeError(f"the implementation must return a torch.nn.Module, got {type(layer).__name__}")
+        return layer
+
+    def set_seed(self, seed: int) -> None:
+        """Seed torch's random generators.
+
+        Not with ``torch.manual_seed``, which keeps a stack trace for every absent accelerator each time: slow, and it
+        never forgets them.
+        """
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+
+    def make_cotangent(self) -> Tensor:
+        """The cotangent of the output, in the layout that the case asks for."""
+        cotangent, kind = self.values.cotangent.to(self.device), self.case.backward.cotangent
+        if kind == "expanded":
+            return cotangent.flatten(0, -2)[0].clone().expand(cotangent.shape)
+        return lay_out(cotangent, "channels_first") if kind == "channels_first" else cotangent.clone()
+
+    # What the implementation makes of it. Each outcome is a result or the exception in its place.
+
+    @cached_property
+    def construction(self) -> Any:
+        """The layer with the case's parameters."""
+        try:
+            return self.make_layer()
+        except Raised as raised:
+            return raised
+
+    @cached_property
+    def x(self) -> Tensor:
+        """The input that the forward pass is run on."""
+        return self.make_input()
+
+    @cached_property
+    def forward_pass(self) -> object:
+        """Whatever the layer returns for the input."""
+        try:
+            return self.call(self.layer, self.x)
+        except Raised as raised:
+            return raised
+
+    @cached_property
+    def backward_pass(self) -> dict[str, Tensor | None] | Raised:
+        """The gradients of the tensors that require one."""
+        try:
+            return self.differentiate(self.layer, self.x, self.tokens, self.make_cotangent())
+        except Raised as raised:
+            return raised
+
+    def call(self, layer: Any, x: Tensor, doing: str = "forward") -> object:
+        """Run the layer.
+
+        Raises:
+            Raised: where the layer does.
+        """
+        with blaming(doing):
+            result: object = layer(x)
+        return result
+
+    def embed(self, layer: Any, x: Tensor, doing: str) -> Tensor:
+        """Run the layer once more, where its output is known to be a tensor of the right shape and dtype.
+
+        Raises:
+            Raised: where the layer does, or its output is not what it was.
+        """
+        result = self.call(layer, x, doing)
+        with blaming(doing):
+            if not isinstance(result, Tensor) or result.dtype != self.dtype:
+                kind = result.dtype if isinstance(result, Tensor) else type(result).__name__
+                raise TypeError(f"the output is {kind}, not a tensor of {self.dtype} as before")
+            if result.shape != self.case.output_shape:
+                raise TypeError(
+                    f"the output has shape {list(result.shape)}, not {list(self.case.output_shape)} as before"
+                )
+        return result
+
+    def differentiate(self, layer: Any, x: Tensor, tokens: Tensor, cotangent: Tensor) -> dict[str, Tensor | None]:
+        """The gradients of a layer's output, None where the graph does not reach a tensor.
+
+        Raises:
+            Raised: where the backward pass does.
+        """
+        wanted = self.case.backward.requires_grad
+        tensors = [x if name == "input" else getattr(layer.conv, name) for name in wanted]
+        with blaming("backward"):
+            found = torch.autograd.grad(tokens, tensors, cotangent, allow_unused=True)
+        return dict(zip(wanted, found, strict=True))
+
+    def exercise(self, layer: Any, x: Tensor, cotangent: Tensor) -> Tensor:
+        """Run forward and, where there is something to differentiate, backward, and return the output.
+
+        For what that does besides. A backward pass that raises is left to ``runs_backward``.
+
+        Raises:
+            Raised: where forward does.
+        """
+        tokens = self.embed(layer, x, "forward")
+        if tokens.requires_grad:
+            with suppress(Raised):
+                self.differentiate(layer, x, tokens, cotangent)
+        return tokens
+
+    # The same, for properties that can say nothing where it is missing.
+
+    @property
+    def layer(self) -> Any:
+        """The layer with the case's parameters."""
+        if isinstance(self.construction, Raised):
+            raise Unusable("the layer could not be built with its parameters (see constructs, holds_conv)")
+        return self.construction
+
+    @property
+    def tokens(self) -> Tensor:
+        """The output: a tensor of the right shape and dtype."""
+        found = self.forward_pass
+        if isinstance(found, Raised):
+            raise Unusable("forward raised (see runs_forward)")
+        if not isinstance(found, Tensor) or found.dtype != self.dtype or found.device != self.x.device:
+            raise Unusable("the output is no tensor of the input's dtype and device (see returns_tensor)")
+        if found.shape != self.case.output_shape:
+            raise Unusable("the output has the wrong shape (see grid_shape)")
+        return found
+
+    def gradient(self, name: str) -> Tensor:
+        """The gradient of ``input``, ``weight`` or ``bias``."""
+        if name not in self.case.backward.requires_grad:
+            raise Unusable(f"the case asks for no gradient of the {name}")
+        found = self.backward_pass
+        if isinstance(found, Raised):
+            raise Unusable("backward raised (see runs_backward)")
+        gradient = found[name]
+        if gradient is None:
+            raise Unusable(f"no gradient reaches the {name} (see runs_backward)")
+        return gradient
+
+    # What is right.
+
+    @cached_property
+    def expected_tokens(self) -> Expectation:
+        """The output by the oracle."""
+        x, weight, bias = self._exact("x"), self._exact("weight"), self._exact("bias") if self.case.spec.bias else None
+        magnitude = unfold.forward(x.abs(), weight.abs(), None if bias is None else bias.abs(), self.case.spec.step)
+        terms = self.case.spec.terms + (0 if bias is None else 1)
+        return self._expect(unfold.forward(x, weight, bias, self.case.spec.step), magnitude, terms)
+
+    def expected_gradient(self, name: str) -> Expectation:
+        """The gradient of ``input``, ``weight`` or ``bias`` by the adjoint."""
+        return {
+            "input": self._expected_input_gradient,
+            "weight": self._expected_weight_gradient,
+            "bias": self._expected_bias_gradient,
+        }[name]
+
+    @cached_property
+    def _expected_input_gradient(self) -> Expectation:
+        spec, sizes = self.case.spec, self.case.input.sizes
+        cotangent, weight = self._exact("cotangent"), self._exact("weight")
+        terms = spec.out_features * math.ceil(spec.patch_size / spec.step) ** spec.data_dim
+        return self._expect(
+            adjoint.input_gradient(cotangent, weight, sizes, spec.step),
+            adjoint.input_gradient(cotangent.abs(), weight.abs(), sizes, spec.step),
+            terms,
+        )
+
+    @cached_property
+    def _expected_weight_gradient(self) -> Expectation:
+        spec, cotangent, x = self.case.spec, self._exact("cotangent"), self._exact("x")
+        return self._expect(
+            adjoint.weight_gradient(cotangent, x, spec.patch_size, spec.step),
+            adjoint.weight_gradient(cotangent.abs(), x.abs(), spec.patch_size, spec.step),
+            self._tokens_in_all,
+        )
+
+    @cached_property
+    def _expected_bias_gradient(self) -> Expectation:
+        cotangent = self._exact("cotangent")
+        magnitude = adjoint.bias_gradient(cotangent.abs())
+        return self._expect(adjoint.bias_gradient(cotangent), magnitude, self._tokens_in_all)
+
+    @property
+    def _tokens_in_all(self) -> int:
+        return self.case.input.batch * math.prod(self.case.grid)
+
+    def _exact(self, name: str) -> Tensor:
+        tensor: Tensor = getattr(self.values, name)
+        return tensor.to(self.device).double()
+
+    def _expect(self, exact: Tensor, magnitude: Tensor, terms: int) -> Expectation:
+        # The contract names no accumulation dtype, so the coarsest that is correct: every partial sum in the dtype.
+        operands = TF32 if self.case.tf32 and self.device.type == "cuda" else None
+        bound = rounding.bound(
+            magnitude,
+            terms,
+            self.dtype,
+            accumulation=self.dtype,
+            operands=operands,
+            integral=self.case.fill.integral,
+        )
+        return Expectation(exact, bound, magnitude, terms)

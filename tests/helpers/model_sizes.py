@@ -1,0 +1,100 @@
+"""Layers at the sizes of real models, compared with the oracle on integers.
+
+``python -m tests.helpers.model_sizes`` compiles one. What is wrong under a compiler may end the process, so tests start
+one for each compiled layer.
+"""
+
+import sys
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
+from properties.trials.comparison import compare_all
+from properties.trials.implementation import resolve
+from properties.trials.settings import undisturbed
+from properties.trials.trial import Trial
+from properties.trials.verdict import Failed
+
+LAYERS = ("patchify:Patchify", "patchify:LinearPatchify")
+DTYPES = ("float64", "float32", "bfloat16", "float16")
+# What a graph is asked for: training a first layer, training one in the middle, inference.
+WANTED: dict[str, tuple[str, ...]] = {
+    "all gradients": PARAMETERS_AND_INPUT,
+    "parameters": PARAMETERS_AND_INPUT[:2],
+    "inference": (),
+}
+
+
+@dataclass(frozen=True)
+class Model:
+    """A spec and the inputs that it is given one after the other, batch first."""
+
+    spec: Spec
+    inputs: tuple[tuple[int, ...], ...]
+
+
+MODELS: dict[str, Model] = {
+    "ViT-B/16": Model(Spec(3, 768, 2, 16, bias=True), ((8, 224, 224), (1, 250, 231))),
+    "ViT-B/32": Model(Spec(3, 768, 2, 32, bias=True), ((2, 224, 224), (3, 260, 300))),
+    "ViT-L/14": Model(Spec(3, 1024, 2, 14, bias=True), ((2, 224, 224), (1, 230, 308))),
+    "Swin, patch 4": Model(Spec(3, 96, 2, 4, bias=True), ((2, 224, 224), (1, 227, 198))),
+    "AST 16/10": Model(Spec(1, 768, 2, 16, stride=10, bias=True), ((2, 128, 512), (1, 131, 300))),
+    "wav2vec 400/320": Model(Spec(1, 512, 1, 400, stride=320, bias=True), ((2, 16000), (1, 7001))),
+    "EEG, patch 200": Model(Spec(19, 200, 1, 200, bias=True), ((4, 1600), (1, 1999))),
+    "points in time": Model(Spec(7, 128, 1, 1, bias=True), ((4, 336), (2, 97))),
+    "sequence, patch 16": Model(Spec(4, 64, 1, 16, bias=True), ((4, 512), (1, 777))),
+    "UNETR 16": Model(Spec(1, 768, 3, 16, bias=True), ((2, 64, 64, 64), (1, 96, 80, 70))),
+    "video tubes": Model(Spec(3, 192, 3, 4, bias=False), ((1, 16, 112, 112), (2, 9, 50, 61))),
+    "overlapping volumes": Model(Spec(1, 96, 3, 4, stride=2, bias=True), ((2, 32, 32, 32), (1, 17, 40, 23))),
+    "image with gaps": Model(Spec(3, 64, 2, 16, stride=48, bias=True), ((2, 160, 208), (1, 150, 300))),
+}
+# Windows as long as a vector register of float32, in images and volumes.
+COMPILED_FULLY = ("ViT-B/16", "UNETR 16")
+
+
+def wrong(name: str, model: str, dtype: str, wanted: str, *, compiled: bool) -> str:
+    """Call one layer at every size of a model, and at the first again: what is wrong first, empty where nothing is."""
+    implementation, _ = resolve(name)
+    spec = MODELS[model].spec
+    names = tuple(name for name in WANTED[wanted] if name != "bias" or spec.bias)
+    torch._dynamo.reset()
+    layer: nn.Module | None = None
+    for batch, *sizes in (*MODELS[model].inputs, MODELS[model].inputs[0]):
+        given = Input(batch, tuple(sizes), dtype)
+        trial = Trial(Case(spec, given, Fill("exact", 1000), backward=Backward(names)), implementation)
+        if layer is None:
+            layer = trial.make_layer()
+            call = torch.compile(layer, fullgraph=True) if compiled else layer
+        trial.set_parameters(layer)
+        x = trial.make_input()
+        with torch.set_grad_enabled(bool(names)):
+            tokens = trial.embed(call, x, "forward")
+        found = trial.differentiate(layer, x, tokens, trial.make_cotangent()) if names else {}
+        for what, tensor in {"output": tokens, **found}.items():
+            expected = trial.expected_tokens if what == "output" else trial.expected_gradient(what)
+            verdict = "missing" if tensor is None else compare_all("values are wrong", tensor, expected, what)
+            if isinstance(verdict, str | Failed):
+                return f"{what} at {list(x.shape)}: {verdict}"
+    return ""
+
+
+def compiled_ways(model: str) -> list[tuple[str, str]]:
+    """In which dtypes, and for which gradients, a model is compiled: each takes seconds."""
+    others = [(dtype, "all gradients") for dtype in DTYPES if dtype != "float32"]
+    others += [("float32", wanted) for wanted in WANTED if wanted != "all gradients"]
+    return [("float32", "all gradients"), *(others if model in COMPILED_FULLY else [])]
+
+
+def main() -> None:
+    """Compile the layer and the model that the arguments name; what is wrong becomes the exit message."""
+    name, model = sys.argv[1:]
+    with undisturbed("cpu"):
+        for dtype, wanted in compiled_ways(model):
+            if found := wrong(name, model, dtype, wanted, compiled=True):
+                sys.exit(f"{dtype}, {wanted}: {found}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""What every law says of every layer on a fixed list of cases: ``python -m tests.helpers.verdicts FILE``.
+
+A line for each check: layer, case, law, verdict, place, error over bound to two digits, reason. Run before and after a
+change that is to change no verdict; the difference of the two files is what it changed. Each check has a trial of its
+own, so that no law's calls show in another's verdict. Takes about half an hour on two cores.
+"""
+
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from patchify import Patchify
+from properties.cases.case import Case
+from properties.cases.drawing import draw_cases
+from properties.cases.landmarks import landmarks
+from properties.laws import PROPERTIES
+from properties.runs.plan import make_plan
+from properties.trials.implementation import resolve
+from properties.trials.verdict import Failed, Inapplicable, Passed, Verdict
+from tests.correct import CORRECT
+from tests.mutants import MUTANTS
+
+DRAWN, LANDMARKS, COMPILED = 40, 14, 2
+
+
+def layers() -> list[str]:
+    """The shipped layer, the correct ones and the wrong ones, by the names that they are imported by."""
+    found: list[type[Any]] = [Patchify, *CORRECT, *(mutant.layer for mutant in MUTANTS)]
+    return [f"{layer.__module__}:{layer.__name__}" for layer in found]
+
+
+@cache
+def cases() -> dict[str, dict[str, Case]]:
+    """By what judges them: drawn cases, small landmarks, and two compiled cases of each dimensionality."""
+    small = {name: case for name, case in landmarks().items() if "exact 1000" in name and case.input.batch < 9}
+    plan = make_plan(Patchify, seed=7)
+    compiled = [islice(plan.cases_of(f"compiled{d}D-0").items(), COMPILED) for d in (1, 2, 3)]
+    return {
+        "drawn": {f"drawn {i}": case for i, case in enumerate(draw_cases("verdicts", DRAWN))},
+        "cases": dict(list(small.items())[-6 * LANDMARKS :: 6]),
+        "compiled": {name: case for few in compiled for name, case in few},
+    }
+
+
+def lines(layer: str) -> list[str]:
+    """All verdicts on a layer."""
+    implementation, _ = resolve(layer)
+    found = []
+    for kind, some in cases().items():
+        if kind == "compiled" and "mutant" in layer and "mutant.compiled" not in layer:
+            continue
+        for prop in PROPERTIES:
+            if prop.on == kind or (prop.on == "cases" and kind == "drawn"):
+                found += [f"{layer} | {name} | {prop.name} | {told(prop.judge_case(case, implementation))}"
+                          for name, case in some.items()]  # fmt: skip
+    return found
+
+
+def told(verdict: Verdict) -> str:
+    """A verdict on one line."""
+    match verdict:
+        case Passed(slack=slack):
+            return f"passed {'' if slack is None else f'{slack:.2g}'}"
+        case Failed():
+            return f"failed at {verdict.where}: {verdict.what}"
+        case Inapplicable():
+            return f"inapplicable: {verdict.reason}"
+
+
+def main() -> None:
+    """Write the file that the argument names."""
+    (file,) = sys.argv[1:]
+    with ProcessPoolExecutor(2, get_context("spawn")) as workers, Path(file).open("w") as out:
+        for some in workers.map(lines, layers()):
+            out.writelines(f"{line}\n" for line in some)
+            out.flush()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""The command ``patchify-verify``: exit codes, what it prints first and last, and how it refuses."""
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from torch import Tensor
+
+from patchify import Patchify
+from properties.command.main import main
+from properties.laws import PROPERTIES
+from properties.runs.options import OPTIONS, duration, expectation, names
+
+CHEAP = ("--cases", "20", "--strength", "0", "--only", "zero_input_gives_bias,homogeneous")
+HERE = "tests.integration.test_command"
+
+
+class BiasTwice(Patchify):
+    """Adds the bias once more."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = super().forward(x)
+        return tokens if self.conv.bias is None else tokens + self.conv.bias
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, list[str], str]:
+    """The exit code, the lines of the output, and what went to standard error."""
+    code = main(["run", *arguments])
+    captured = capsys.readouterr()
+    return code, captured.out.splitlines(), captured.err
+
+
+def test_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    code, lines, errors = run(capsys, *CHEAP, "--seed", "7")
+    assert (code, errors) == (0, "")
+    assert lines[0] == (
+        "run seed 7: patchify:Patchify on cpu, float64, float32, bfloat16, float16, level contract, "
+        "20 random cases and the landmarks"
+    )
+    assert re.split("  +", lines[1]) == [
+        *("property", "clause", "level", "checks", "inapplicable", "worst slack", "fails below", "verdict")
+    ]
+    assert [line.split()[:4] for line in lines[2:4]] == [
+        ["homogeneous", "C7", "contract", "20"],
+        ["zero_input_gives_bias", "C7", "contract", "20"],
+    ]
+    # The rule of three: 3/20.
+    assert [line.split()[-2:] for line in lines[2:4]] == [["1.5e-01", "passed"], ["1.5e-01", "passed"]]
+    assert lines[-1] == ("PASSED: patchify:Patchify: 2 of 2 properties held in 40 checks on 20 cases (run seed 7)")
+
+
+def test_output_is_plain_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    _, lines, _ = run(capsys, *CHEAP, "--seed", "7", "--implementation", f"{HERE}:BiasTwice")
+    assert [line for line in lines if not line.isascii() or not line.isprintable()] == []
+
+
+def test_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    code, lines, errors = run(capsys, *CHEAP, "--seed", "7", "--implementation", f"{HERE}:BiasTwice")
+    assert (code, errors) == (1, "")
+    assert lines[0].startswith(f"run seed 7: {HERE}:BiasTwice on cpu, ")
+    # The message is not wrapped, so that it can be copied from.
+    start = lines.index("zero_input_gives_bias failed: 1 of 1 output values of a zero input are not the bias")
+    assert [line.split()[0] for line in lines[start + 1 : start + 10]] == [
+        *("cause", "where", "observed", "expected", "bound", "law", "case", "as", "replay")
+    ]
+    assert lines[start + 9] == (
+        f"  replay    patchify-verify run --implementation {HERE}:BiasTwice --seed 7 --cases 20 "
+        "--only zero_input_gives_bias --strength 0"
+    )
+    assert re.fullmatch(
+        rf"FAILED: {HERE}:BiasTwice: 0 of 2 properties held in 40 checks on 20 cases \(run seed 7\)", lines[-1]
+    )
+
+
+def test_replays_what_a_message_says(capsys: pytest.CaptureFixture[str]) -> None:
+    _, lines, _ = run(capsys, *CHEAP, "--seed", "7", "--implementation", f"{HERE}:BiasTwice")
+    (replay,) = (line for line in lines if line.startswith("  replay ") and "zero_input" in line)
+    code, again, _ = run(capsys, *replay.split()[3:])
+    assert code == 1
+    assert "zero_input_gives_bias failed: 1 of 1 output values of a zero input are not the bias" in again
+
+
+@pytest.mark.parametrize("implementation", ["patchify:Patchify", f"{HERE}:BiasTwice"])
+def test_same_seed_same_output(capsys: pytest.CaptureFixture[str], implementation: str) -> None:
+    arguments = (*CHEAP, "--seed", "7", "--implementation", implementation)
+    assert run(capsys, *arguments) == run(capsys, *arguments)
+
+
+def test_fresh_seed_repeats_the_run(capsys: pytest.CaptureFixture[str]) -> None:
+    _, lines, _ = run(capsys, *CHEAP)
+    found = re.match(r"run seed (\d+): ", lines[0])
+    assert found
+    assert lines[-1].endswith(f"(run seed {found[1]})")
+    assert run(capsys, *CHEAP, "--seed", found[1])[1] == lines
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("--only", "nope"),
+            rf"only names 'nope', which is none of: {', '.join(prop.name for prop in PROPERTIES)}, C1, .*H8",
+        ),
+        (("--dtypes", "float32,int8"), "dtypes names 'int8', which is none of: float64, float32, bfloat16, float16"),
+        (("--implementation", "absent:Name"), r"cannot import implementation 'absent:Name': ModuleNotFoundError: .*"),
+        (("--device", "cuda:99"), "device 'cuda:99' is not available: .+"),
+        (("--cases", "-1"), "cases must be a number of cases, at least 0, got -1"),
+        (("--expected-failure", "nope=why"), "expected_failures names 'nope', which is none of: .*"),
+    ],
+)
+def test_could_not_run(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str) -> None:
+    code, lines, errors = run(capsys, *arguments)
+    assert (code, lines) == (2, [])
+    assert re.fullmatch(f"patchify-verify: could not run: {message}\n", errors)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "the following arguments are required: command"),
+        (("fly",), "argument command: invalid choice: 'fly' (choose from 'run'"),
+        (("run", "--budget", "soon"), "argument --budget: expected a duration such as 90, 90s, 10m or 2h, got 'soon'"),
+        (
+            ("run", "--expected-failure", "homogeneous"),
+            "argument --expected-failure: expected PROPERTY=REASON, got 'homogeneous'",
+        ),
+        (("run", "--cases", "many"), "argument --cases: invalid int value: 'many'"),
+        (("run", "--level", "high"), "argument --level: invalid choice: 'high' (choose from 'contract', 'robust')"),
+        (("run", "--colour"), "unrecognized arguments: --colour"),
+    ],
+)
+def test_usage_errors(capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(SystemExit, match=r"^2$"):
+        main(arguments)
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    # Python 3.12 and later name choices without quotes.
+    assert message.replace("'", "") in captured.err.splitlines()[-1].replace("'", "")
+
+
+def test_expected_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    expected = (
+        "--expected-failure",
+        "zero_input_gives_bias=a known bug",
+        "--expected-failure",
+        "homogeneous=known = too",
+    )
+    code, lines, _ = run(capsys, *CHEAP, "--seed", "7", "--implementation", f"{HERE}:BiasTwice", *expected)
+    assert code == 0
+    assert "expected, since a known bug:" in lines
+    assert "expected, since known = too:" in lines
+    assert lines[-1] == (
+        f"PASSED: {HERE}:BiasTwice: 0 of 2 properties held in 40 checks on 20 cases; 2 failed as expected (run seed 7)"
+    )
+    code, lines, _ = run(capsys, *CHEAP, "--seed", "7", *expected)
+    assert code == 1
+    assert lines[-3:-1] == [
+        "homogeneous was expected to fail (known = too), but passed 20 checks",
+        "zero_input_gives_bias was expected to fail (a known bug), but passed 20 checks",
+    ]
+
+
+def test_no_check(capsys: pytest.CaptureFixture[str]) -> None:
+    code, lines, _ = run(capsys, "--cases", "0", "--only", "homogeneous", "--seed", "7")
+    assert code == 1
+    assert lines[-2] == "homogeneous ran no check: no case was run"
+    assert [line.split()[-2:] for line in lines if line.split()[:2] == ["homogeneous", "C7"]] == [["NO", "CHECK"]]
+
+
+def test_other_options(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    wrong = ("--seed", "7", "--implementation", f"{HERE}:BiasTwice")
+    code, lines, _ = run(capsys, *CHEAP, *wrong, "--fail-fast", "--no-shrink", "--regressions", str(tmp_path))
+    assert code == 1
+    assert lines[-1].endswith("; stopped at the first failure (run seed 7)")
+    records = sorted(tmp_path.iterdir())
+    assert sorted(line for line in lines if line.startswith("  record")) == [f"  record    {path}" for path in records]
+    assert len(records) == 2
+    code, lines, _ = run(capsys, *CHEAP, "--seed", "7", "--budget", "1h", "--dtypes", "float16, float32")
+    assert code == 0
+    assert " on cpu, float16, float32, level contract, " in lines[0]
+
+
+def test_progress_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Console(force_terminal=True, width=120, height=40)
+    monkeypatch.setattr("properties.command.main.Console", lambda **named: terminal)
+    code, lines, _ = run(capsys, *CHEAP, "--seed", "7")
+    assert code == 0
+    assert any("1 of 1 shards, 20 cases, " in line and " cases/s" in line and "100 %" in line for line in lines)
+
+
+def test_progress_without_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("properties.reports.progress._PAUSE", 0.0)
+    _, lines, _ = run(capsys, *CHEAP, "--seed", "7")
+    told = [line for line in lines if re.fullmatch(r"[01] of 1 shards, \d+ cases, [\d.]+ cases/s, about .* left", line)]
+    assert len(told) == 20
+    assert told[-1].startswith("1 of 1 shards, 20 cases, ")
+    assert told[-1].endswith(", about 0:00:00 left")
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("0.5", 0.5), ("1e3", 1000)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "s", "0", "-1", "-1m", "soon", "nan", "inf", "infh", "5d", "1 0"])
+def test_no_durations(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=f"got {re.escape(repr(text))}$"):
+        duration(text)
+
+
+def test_lists_of_names() -> None:
+    assert names("a,b , c,") == ["a", "b", "c"]
+    assert names("") == []
+
+
+def test_expectations() -> None:
+    assert expectation("values_exact=because a = b") == ("values_exact", "because a = b")
+    for text in ("values_exact", "=why", "values_exact=", ""):
+        with pytest.raises(argparse.ArgumentTypeError, match=f"^expected PROPERTY=REASON, got {text!r}$"):
+            expectation(text)
+
+
+def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["run", "--help"])
+    text = capsys.readouterr().out
+    assert [name for name in (*OPTIONS, "budget", "fail-fast") if f"--{name}" not in text] == []

@@ -1,0 +1,110 @@
+"""The examples in docs/: they are parsed, and their commands are run, as two small parts that are then merged."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Where ``patchify-verify`` is the real command, but a run is a small one."""
+    command = tmp_path / "bin" / "patchify-verify"
+    command.parent.mkdir()
+    small = "--cases 20 --only homogeneous --strength 0"
+    command.write_text(
+        f"""#!/usr/bin/env bash
+        case "$*" in *--profile*) small="{small}" ;; esac
+        exec {sys.executable} -c 'import sys; from properties.command.main import main; sys.exit(main())' "$@" $small
+        """
+    )
+    command.chmod(0o755)
+    return {
+        **os.environ,
+        "PATH": f"{command.parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "IMPLEMENTATION": "patchify:Patchify",
+        "SEED": "7",
+        "PARTS": "2",
+    }
+
+
+def shell(command: str, folder: Path, environment: Mapping[str, str]) -> str:
+    """What a command prints."""
+    done = subprocess.run(
+        ["bash", "-euc", command], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def assert_merged(printed: str) -> None:
+    assert printed.splitlines()[-1] == (
+        "PASSED: patchify:Patchify: 1 of 1 properties held in 20 checks on 20 cases (run seed 7)"
+    )
+
+
+def steps(job: Mapping[str, Any]) -> dict[str, Any]:
+    return {step["name"]: step for step in job["steps"] if "name" in step}
+
+
+def test_github_actions(tmp_path: Path, environment: dict[str, str]) -> None:
+    workflow = yaml.safe_load((DOCS / "github-actions.yml").read_text())
+    jobs = workflow["jobs"]
+    assert jobs["part"]["strategy"]["matrix"]["part"] == list(range(1, workflow["env"]["PARTS"] + 1))
+    assert [jobs[name].get("needs") for name in ("seed", "part", "report")] == [None, "seed", "part"]
+    run = steps(jobs["part"])["run"]
+    assert run["env"] == {"SEED": "${{ needs.seed.outputs.seed }}", "PART": "${{ matrix.part }}"}
+    draw = jobs["seed"]["steps"][0]["run"]
+    shell(draw, tmp_path, {**environment, "GITHUB_OUTPUT": str(tmp_path / "output")})
+    assert re.fullmatch(r"seed=\d+\n", (tmp_path / "output").read_text())
+    for part in ("1", "2"):
+        shell(run["run"], tmp_path, {**environment, "PART": part})
+    assert_merged(shell(steps(jobs["report"])["merge"]["run"], tmp_path, environment))
+    assert (tmp_path / "report" / "report.json").exists()
+
+
+def test_slurm(tmp_path: Path, environment: dict[str, str]) -> None:
+    script = (DOCS / "slurm.sh").read_text()
+    options = dict(re.findall(r"^#SBATCH --([a-z-]+)=?(.*)$", script, flags=re.MULTILINE))
+    assert options["array"] == "1-8"
+    assert "cpus-per-task" in options
+    # Options come before the first command, or Slurm does not see them.
+    assert script.rindex("#SBATCH") < script.index("set -e")
+    slurm = {**environment, "SLURM_CPUS_PER_TASK": "1", "SLURM_ARRAY_TASK_COUNT": "2"}
+    # The second task is queued again, as after a preemption.
+    for task in ("1", "2", "2"):
+        shell(str(DOCS / "slurm.sh"), tmp_path, {**slurm, "SLURM_ARRAY_TASK_ID": task})
+    (merge,) = re.findall(r"^#   (patchify-verify merge .*?) +# ", script, flags=re.MULTILINE)
+    assert_merged(shell(merge, tmp_path, environment))
+
+
+def test_kubernetes(tmp_path: Path, environment: dict[str, str]) -> None:
+    text = (DOCS / "kubernetes.yml").read_text()
+    claim, job = yaml.safe_load_all(text)
+    spec = job["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    given = {member["name"]: member["value"] for member in container["env"]}
+    assert (job["kind"], spec["completionMode"]) == ("Job", "Indexed")
+    assert spec["completions"] == int(given["PARTS"])
+    (volume,) = spec["template"]["spec"]["volumes"]
+    assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
+    assert [mount["mountPath"] for mount in container["volumeMounts"]] == [given["RUNS"]]
+    (rule,) = spec["podFailurePolicy"]["rules"]
+    assert (rule["action"], rule["onExitCodes"]["containerName"]) == ("FailIndex", container["name"])
+    assert container["command"] == ["bash", "-euc"]
+    # The second pod is evicted, and started again.
+    for index in ("0", "1", "1"):
+        pod = {**given, **environment, "RUNS": str(tmp_path / "runs"), "JOB_COMPLETION_INDEX": index}
+        shell(container["args"][0], tmp_path, pod)
+    (merge,) = re.findall(r"^#   (patchify-verify merge .*?) +# ", text, flags=re.MULTILINE)
+    assert_merged(shell(merge.replace("/runs/", f"{tmp_path}/runs/"), tmp_path, environment))

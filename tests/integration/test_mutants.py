@@ -1,0 +1,70 @@
+"""Every mutant is detected, every property detects one, and correct layers are accepted, however they compute."""
+
+from itertools import islice
+
+import pytest
+from torch import nn
+
+from properties import verify
+from properties.cases import small_scope
+from properties.laws import PROPERTIES
+from properties.runs.plan import make_plan
+from properties.runs.shard import run_shard
+from tests.correct import (
+    CORRECT,
+    ChannelsLastConvolved,
+    EinsteinSummed,
+    InFloat64,
+    SummedOverTaps,
+    UnfoldedLinear,
+)
+from tests.helpers.explanations import first_failure
+from tests.mutants import MUTANTS, Mutant
+
+THOROUGHLY = (UnfoldedLinear, SummedOverTaps, EinsteinSummed, InFloat64, ChannelsLastConvolved)
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.layer.__name__)
+def test_detected(mutant: Mutant) -> None:
+    """The default run contains these very checks: a property draws nothing, so leaving the others out changes none."""
+    assert first_failure(mutant) is not None
+
+
+def test_every_property_kills_a_mutant() -> None:
+    assert {mutant.detected_by for mutant in MUTANTS} == {prop.name for prop in PROPERTIES}
+
+
+def test_mutants_are_mutant_once() -> None:
+    layers = [mutant.layer for mutant in MUTANTS]
+
+    assert len(set(layers)) == len(layers) >= 70
+
+
+def test_levels_are_those_of_the_properties() -> None:
+    levels = {prop.name: prop.level for prop in PROPERTIES}
+
+    assert [mutant.layer.__name__ for mutant in MUTANTS if mutant.level != levels[mutant.detected_by]] == []
+
+
+@pytest.mark.parametrize("layer", THOROUGHLY, ids=lambda layer: layer.__name__)
+def test_correct_layers_are_accepted(layer: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the whole contract. They share the small scope: on its integers all give the same bits, case by case."""
+    scope, first, count = small_scope.small_scope, THOROUGHLY.index(layer), len(THOROUGHLY)
+    monkeypatch.setattr(small_scope, "small_scope", lambda *bounds: islice(scope(*bounds), first, None, count))
+
+    report = verify(layer, seed=7, cases=50, strength=0)
+    # So few cases are compiled that torch's own faults may leave none of them to a property.
+    unchecked = [name for name, tally in report.tallies.items() if not tally.checks and not tally.lost]
+    assert (report.failures, unchecked) == ((), [])
+
+
+@pytest.mark.parametrize(
+    "layer", [layer for layer in CORRECT if layer not in THOROUGHLY], ids=lambda layer: layer.__name__
+)
+def test_correct_layers_pass_drawn_cases(layer: type[nn.Module]) -> None:
+    """By the contract on what is drawn and on the landmarks: compilations and the small scope take a minute a layer."""
+    plan = make_plan(layer, seed=7, cases=100)
+    results = [run_shard(plan, shard) for shard in ("landmarks", "random0", "random1")]
+
+    assert sum(result.cases for result in results) > 100
+    assert [name for result in results for name, tally in result.tallies.items() if tally.failed] == []

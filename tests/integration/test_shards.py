@@ -1,0 +1,57 @@
+"""Shards: from plain data to plain data, each with cases of its own that nothing but the run seed decides."""
+
+import json
+from dataclasses import replace
+
+import hypothesis.core
+import pytest
+
+from properties.cases.case import Fill
+from properties.cases.drawing import draw_cases
+from properties.runs.engine import in_order
+from properties.runs.plan import Plan
+from properties.runs.result import ShardResult
+from properties.runs.shard import run_shard
+from tests.integration.test_local_workers import plan_of
+
+
+def sequences(plan: Plan) -> list[str]:
+    """What each shard draws, apart from data seeds."""
+    return [
+        json.dumps([replace(case, fill=Fill(case.fill.name)).to_json() for case in plan.cases_of(shard).values()])
+        for shard in plan.shards
+        if plan.draws(shard)
+    ]
+
+
+def test_no_two_shards_draw_the_same_sequence() -> None:
+    plan = plan_of("patchify:Patchify", cases=2000, only=["zero_input_gives_bias", "compiled_values"])
+    found = sequences(plan) + sequences(replace(plan, seed=8))
+    # 40 of drawn cases; of those that are compiled 9 with one axis, 9 with two and 4 with three.
+    assert len(found) == 2 * (40 + 9 + 9 + 4)
+    assert len(set(found)) == len(found)
+
+
+def test_data_seeds_differ_too() -> None:
+    plan = plan_of("patchify:Patchify", cases=500)
+    seeds = [case.fill.seed for shard in plan.shards for case in plan.cases_of(shard).values()]
+    assert len(set(seeds)) == len(seeds) == 500
+
+
+def test_hypothesis_seed_does_not_change_the_cases(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = draw_cases("7/random0", 50)
+    # As its option --hypothesis-seed sets it.
+    monkeypatch.setattr(hypothesis.core, "global_force_seed", 5)
+    assert draw_cases("7/random0", 50) == found
+
+
+def test_plain_data_both_ways() -> None:
+    plan = plan_of("tests.mutants.forward:BiasAddedTwice", cases=20)
+    again = Plan.from_json(json.loads(json.dumps(plan.to_json())))
+    result = run_shard(again, "random0")
+    assert ShardResult.from_json(json.loads(json.dumps(result.to_json()))) == result
+    assert result == run_shard(plan, "random0")
+
+
+def test_records_are_replayed_before_anything_is_drawn() -> None:
+    assert in_order(["landmarks", "regressions", "random0"]) == [["regressions"], ["landmarks", "random0"]]

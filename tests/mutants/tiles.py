@@ -1,0 +1,53 @@
+"""Defects of large numbers: of kernels that cut their work into tiles, and of indices that are too narrow."""
+
+import torch
+from torch import Tensor
+
+from tests.mutants.stages import Gathered, Staged
+
+
+def _whole_tiles(x: Tensor, axis: int, tile: int) -> Tensor:
+    """Zero past the last whole tile of an axis that is longer than one."""
+    size = x.shape[axis]
+    whole = size // tile * tile or size
+    return torch.cat([x.narrow(axis, 0, whole), torch.zeros_like(x.narrow(axis, whole, size - whole))], axis)
+
+
+class InputChannelsPastWholeTilesIgnored(Staged):
+    """Input channels past the last whole tile of 16 are ignored."""
+
+    def prepared(self, x: Tensor) -> Tensor:
+        return _whole_tiles(x, -1, 16)
+
+
+class OutputChannelsPastWholeTilesZero(Staged):
+    """Output channels past the last whole tile of 64 are zero."""
+
+    def finished(self, tokens: Tensor, x: Tensor) -> Tensor:
+        return _whole_tiles(tokens, -1, 64)
+
+
+class WindowsPastWholeTilesZero(Staged):
+    """Windows of a sequence past the last whole tile of 64 are zero."""
+
+    def finished(self, tokens: Tensor, x: Tensor) -> Tensor:
+        return _whole_tiles(tokens, 1, 64) if self.data_dim == 1 else tokens
+
+
+class WindowsPastLimitZero(Staged):
+    """Windows of a sample past 65,535 are zero."""
+
+    def finished(self, tokens: Tensor, x: Tensor) -> Tensor:
+        flat = tokens.flatten(1, -2)
+        return torch.cat([flat[:, :65_535], torch.zeros_like(flat[:, 65_535:])], 1).reshape(tokens.shape)
+
+
+class OriginsInDtypeOfInput(Gathered):
+    """The first pixel of every window is a number of the input's dtype, which half precision rounds."""
+
+    def prepared(self, x: Tensor) -> Tensor:
+        self._dtype = x.dtype
+        return x
+
+    def origins(self, size: int, axis: int) -> Tensor:
+        return super().origins(size, axis).to(self._dtype).long()

@@ -1,0 +1,288 @@
+"""What can be reached together, and the cases that reach what drawn ones miss."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from patchify import Patchify
+from properties.cases.case import COMPILED, DTYPES, Case, Input, Spec
+from properties.cases.covering import steered
+from properties.cases.drawing import draw_cases
+from properties.cases.factors import NUMBER, Bools, cells, emptied, marked, named, row, together
+from properties.cases.landmarks import landmarks
+from properties.cases.small_scope import count, small_scope
+from properties.cases.space import Space, build, possible
+from properties.runs.plan import Plan, make_plan
+from properties.runs.sharding import KINDS
+
+ROOT = Path(__file__).parents[2]
+EVERYTHING = Space(DTYPES)
+BOTH = ("contract", "robust")
+EVERY = np.ones((1, len(NUMBER)), dtype=bool)
+
+
+def table(cases: list[Case], *, compiled: bool) -> Bools:
+    """The cells of cases that are judged by every property."""
+    reached = [cells(case, compiled=compiled) for case in cases]
+    return marked(row(where) for where in (*reached, *(() if compiled else map(emptied, reached))))
+
+
+@cache
+def steered_from_nothing(strength: int, *, compiled: bool) -> list[Case]:
+    return list(steered([], DTYPES, strength, "tests", compiled=compiled))
+
+
+def test_pairs_that_are_impossible() -> None:
+    expected = {
+        # A sequence has one axis, which is all of them; and torch has no channels_last format for it.
+        ("data_dim 1", "remainder some axes"),
+        ("data_dim 1", "sizes unequal"),
+        ("data_dim 1", "weight layout channels_last"),
+        # No stride is smaller than 1, and 1, whatever it divides, is a cell of its own.
+        ("stride 1", "patch_size 1"),
+        ("stride < P, divides P", "patch_size 1"),
+        ("stride < P, divides P", "patch_size 2"),
+        ("stride < P, divides P", "patch_size prime"),
+        ("stride < P, does not divide P", "patch_size 1"),
+        ("stride < P, does not divide P", "patch_size 2"),
+        # Stride 1 leaves nothing over, and equal sizes leave over the same.
+        ("stride 1", "remainder some axes"),
+        ("stride 1", "remainder all axes"),
+        ("remainder some axes", "sizes equal"),
+        # One channel is in the cell of 1.
+        ("patch_size 1", "in_features = P"),
+        ("in_features 1", "out_features = in_features"),
+        # One sample cannot be repeated.
+        ("batch 1", "layout expanded"),
+        # What judges an empty batch does not compile.
+        ("batch 0", "compiled automatic"),
+        ("batch 0", "compiled static"),
+    }
+    assert set(named(together(EVERY, 2) & ~possible(EVERYTHING, 2))) == expected
+    assert possible(EVERYTHING, 1).all()
+
+
+@pytest.mark.parametrize(
+    ("cells_of_three", "expected"),
+    [
+        # The identity weight has as many outputs as there are taps of all channels: P**d * C_in.
+        (("patch_size 1", "out_features 1", "fill address"), True),
+        (("patch_size 2", "out_features 1", "fill address"), False),
+        (("patch_size 2", "out_features = in_features", "fill address"), False),
+        (("in_features other", "out_features 1", "fill address"), False),
+        (("patch_size 1", "out_features = in_features", "fill address"), True),
+        # 65,537 pixels cannot be numbered in eight or eleven bits; 4 * 4 * 4 pixels of 4 channels take all of eight.
+        (("batch huge", "dtype float32", "fill address"), True),
+        (("batch huge", "dtype bfloat16", "fill address"), False),
+        (("batch huge", "dtype float16", "fill address"), False),
+        (("in_features = P", "dtype bfloat16", "fill address"), True),
+        (("data_dim 3", "dtype bfloat16", "fill address"), True),
+        # Only an axis of one element can have any stride: of samples, of channels, or of pixels where P = 1.
+        (("in_features 1", "batch huge", "layout odd_strides"), True),
+        (("patch_size 1", "batch few", "layout odd_strides"), True),
+        (("in_features other", "batch few", "layout odd_strides"), True),
+        (("in_features = P", "batch few", "layout odd_strides"), False),
+        # A stride of 1 leaves nothing over, so one size that is larger is larger by windows.
+        (("data_dim 2", "stride 1", "sizes unequal"), True),
+        # 32 numbers are the most that a sample of a huge batch may have: more than 3 * 3 * 3, fewer than 4 * 4 * 4.
+        (("data_dim 3", "patch_size prime", "batch huge"), True),
+        (("data_dim 3", "patch_size other", "batch huge"), False),
+        (("data_dim 3", "stride < P, divides P", "batch huge"), False),
+        (("batch 0", "layout odd_strides", "compiled no"), True),
+        (("batch huge", "layout sliced", "compiled static"), True),
+    ],
+)
+def test_triples_by_hand(cells_of_three: tuple[str, ...], expected: bool) -> None:
+    found = set(named(possible(EVERYTHING, 3)))
+    assert cells_of_three in set(named(together(EVERY, 3)))
+    assert (cells_of_three in found) is expected
+
+
+def test_space_follows_what_is_judged() -> None:
+    def singles(**changes: Any) -> set[str]:
+        missing = ~possible(replace(EVERYTHING, **changes), 1)
+        return {name for (name,) in named(missing)}
+
+    assert singles() == set()
+    assert singles(emptied=False) == {"batch 0"}
+    assert singles(compiled=False) == {"compiled automatic", "compiled static"}
+    assert singles(eager=False) == {"compiled no", "batch 0"}
+    assert singles(dtypes=("float32",)) == {"dtype float64", "dtype bfloat16", "dtype float16"}
+
+
+@pytest.mark.parametrize("strength", [2, 3])
+def test_everything_that_is_possible_can_be_built(strength: int) -> None:
+    plain, compiled = (steered_from_nothing(strength, compiled=judged) for judged in (False, True))
+    reached = np.concatenate([table(plain, compiled=False), table(compiled, compiled=True)])
+    assert (together(reached, strength) == possible(EVERYTHING, strength)).all()
+
+
+def test_nothing_that_is_drawn_is_impossible() -> None:
+    plain = draw_cases("coverage", 1000) + draw_cases("coverage too", 1000) + list(landmarks().values())
+    for data_dim in (1, 2, 3):
+        plain += small_scope(data_dim, DTYPES)
+    reached = marked({row(cells(case)) for case in plain})
+    assert not (together(reached, 3) & ~possible(EVERYTHING, 3)).any()
+    plan = make_plan(Patchify, cases=20_000, seed=7, only=["compiled_values"], strength=0)
+    drawn = [case for shard in plan.shards for case in plan.cases_of(shard).values()]
+    assert len(drawn) == 60 + 60 + 30
+    assert not (together(table(drawn, compiled=True), 3) & ~possible(EVERYTHING, 3)).any()
+
+
+def reached_by(plan: Plan) -> Bools:
+    """The cells of all cases of a plan that are not of the small scope."""
+    found = []
+    for shard in plan.shards:
+        if not shard.startswith("small"):
+            compiled = shard.startswith("compiled")
+            reached = [cells(case, compiled=compiled) for case in plan.cases_of(shard).values()]
+            found += [row(where) for where in reached]
+            if plan.space.emptied and not compiled and shard != "landmarks":
+                found += [row(emptied(where)) for where in reached]
+    return marked(found)
+
+
+@pytest.mark.parametrize("levels", [("contract",), BOTH])
+@pytest.mark.parametrize(
+    ("strength", "changes"),
+    [
+        (2, {"seed": 1}),
+        (2, {"seed": 2}),
+        (2, {"seed": 3, "cases": 1}),
+        (2, {"seed": 1, "dtypes": ["float32"]}),
+        (3, {"seed": 1}),
+        (3, {"seed": 4, "cases": 60, "dtypes": ["bfloat16"]}),
+    ],
+)
+def test_plan_reaches_every_tuple(levels: tuple[str, ...], strength: int, changes: dict[str, Any]) -> None:
+    plan = make_plan(Patchify, levels=levels, strength=strength, **changes)
+    reached = reached_by(plan)
+    assert named(possible(plan.space, strength) & ~together(reached, strength)) == []
+    assert not (together(reached, 3) & ~possible(plan.space, 3)).any()
+
+
+def kinds(plan: Plan) -> set[str]:
+    return {shard.rstrip("0123456789") for shard in plan.shards}
+
+
+def test_nothing_is_steered_where_nothing_is_drawn() -> None:
+    everything = {"steered", "compiled-steered"}
+    assert everything <= kinds(make_plan(Patchify, seed=7))
+    for changes in ({"cases": 0}, {"strength": 0}):
+        assert not everything & kinds(make_plan(Patchify, seed=7, **changes))  # type: ignore[arg-type]
+    assert kinds(make_plan(Patchify, seed=7, cases=0)) == {"landmarks", "small1D-", "small2D-", "small3D-"}
+    assert kinds(make_plan(Patchify, seed=7, only=["homogeneous"])) == {"random", "steered"}
+    compiled = {"compiled1D-", "compiled2D-", "compiled3D-", "compiled-steered"}
+    assert kinds(make_plan(Patchify, seed=7, only=["compiled_values"])) == compiled
+
+
+@pytest.mark.parametrize("strength", [0, 2, 3])
+def test_shards_are_cut_evenly(strength: int) -> None:
+    plan = make_plan(Patchify, seed=7, cases=320, strength=strength, dtypes=["float64"])
+    sizes: dict[str, list[int]] = {}
+    for shard in plan.shards:
+        cases = plan.cases_of(shard)
+        assert list(cases) == (list(cases) if shard == "landmarks" else [f"{shard}/{i}" for i in range(len(cases))])
+        sizes.setdefault(shard.rstrip("0123456789"), []).append(len(cases))
+    for kind, most in KINDS.items():
+        *full, last = sizes.get(kind, [1])
+        assert set(full) <= {most}
+        assert 0 < last <= most
+    assert sum(sizes["random"]) == 320
+    # One in 60 of sequences and images, one in 150 of volumes, rounded up.
+    assert [sum(sizes[f"compiled{data_dim}D-"]) for data_dim in (1, 2, 3)] == [6, 6, 3]
+
+
+def test_compilations_are_bounded() -> None:
+    plan = make_plan(Patchify, seed=7, cases=10**9, only=["compiled_values"], strength=0)
+    found = {shard: len(plan.cases_of(shard)) for shard in plan.shards}
+    assert set(found.values()) == {4, 2}
+    assert [sum(n for shard, n in found.items() if f"{data_dim}D" in shard) for data_dim in (1, 2, 3)] == [60, 60, 30]
+
+
+@pytest.mark.parametrize(("data_dim", "margin"), [(1, 0), (2, 0), (3, 0), (2, 1)])
+def test_small_scope_is_cut_between_shapes(data_dim: int, margin: int) -> None:
+    plan = make_plan(Patchify, seed=7, cases=0, only=["grid_shape"], scope_margin=margin)
+    shards = [shard for shard in plan.shards if shard.startswith(f"small{data_dim}D-")]
+    parts = [list(plan.cases_of(shard).values()) for shard in shards]
+    whole = list(small_scope(data_dim, DTYPES, margin))
+    assert [case for part in parts for case in part] == whole
+    assert len(whole) == 2 * count(data_dim, margin)
+    for part in parts:
+        shapes = [(case.spec.patch_size, case.spec.step, case.input.sizes) for case in part]
+        assert shapes[::2] == shapes[1::2]
+
+
+def test_what_is_judged_changes_no_case() -> None:
+    """A failure is found again by a run of the property alone, whatever ran beside it at first."""
+    plan, alone = (make_plan(Patchify, seed=7, levels=BOTH, only=only) for only in (None, ["homogeneous"]))
+    shards = [shard for shard in plan.shards if shard.startswith(("random", "steered"))]
+    assert shards == list(alone.shards)
+    assert [plan.cases_of(shard) for shard in shards] == [alone.cases_of(shard) for shard in shards]
+
+
+def test_long_runs_look_at_their_first_cases() -> None:
+    long, short = (make_plan(Patchify, seed=7, cases=cases, only=["homogeneous"]) for cases in (10**6, 300))
+    assert long.cases_of("steered0") == short.cases_of("steered0")
+
+
+def test_tf32_is_steered_on_cuda_only() -> None:
+    plan = make_plan(Patchify, seed=7, cases=1, strength=3, dtypes=["float32"])
+    on_cpu = plan.cases_of("steered0").values()
+    on_cuda = replace(plan, device="cuda").cases_of("steered0").values()
+    assert [replace(case, tf32=False) for case in on_cuda] == list(on_cpu)
+    assert any(case.tf32 for case in on_cuda)
+
+
+def test_numbers_follow_from_the_data_seed() -> None:
+    where = cells(Case(Spec(2, 3, 2, 3, 2), Input(2, (4, 5))))
+    cases = [build(where, seed) for seed in range(20)]
+    assert cases == [build(where, seed) for seed in range(20)]
+    assert {row(cells(case)) for case in cases} == {row(where)}
+    assert [case.fill.seed for case in cases] == list(range(20))
+    assert len({(case.spec, case.input) for case in cases}) > 10
+
+
+def test_expensive_cases_are_few() -> None:
+    plain, compiled = (steered_from_nothing(2, compiled=judged) for judged in (False, True))
+    assert not any(case.compiled == COMPILED[1] for case in plain)
+    # Nothing needs more than each layout, fill and cotangent once for each of the two ways to compile.
+    assert len(compiled) < 2 * 35
+    assert len(plain) < 100
+    huge = [case for case in plain if case.input.batch > 65_535]
+    assert 7 <= len(huge) < 20
+    assert all(np.prod(case.input_shape[1:]) <= 32 for case in huge)
+
+
+_SCRIPT = """
+import json
+from properties.runs.plan import make_plan
+plan = make_plan("patchify:Patchify", seed=7, cases=60, strength=3)
+shards = [shard for shard in plan.shards if "steered" in shard]
+print(json.dumps({shard: [case.to_json() for case in plan.cases_of(shard).values()] for shard in shards}))
+"""
+
+
+@pytest.mark.parametrize("environment", [{"PYTHONHASHSEED": "1"}, {"PYTHONHASHSEED": "2", "CI": "true"}])
+def test_same_in_every_process(environment: dict[str, str]) -> None:
+    finished = subprocess.run(
+        [sys.executable, "-c", _SCRIPT],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "CI"} | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found = json.loads(finished.stdout)
+    plan = make_plan("patchify:Patchify", seed=7, cases=60, strength=3)
+    assert list(found) == [shard for shard in plan.shards if "steered" in shard]
+    for shard, cases in found.items():
+        assert [Case.from_json(case) for case in cases] == list(plan.cases_of(shard).values())

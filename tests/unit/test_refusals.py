@@ -1,0 +1,115 @@
+"""What ``properties.verify`` refuses before it runs anything, and in which words; and the names that it comes with."""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import properties
+from patchify import Patchify
+from properties import CannotRun, verify
+from properties.laws import PROPERTIES
+from properties.trials.implementation import resolve
+
+NAMES = ", ".join(prop.name for prop in PROPERTIES)
+CLAUSES = ", ".join([f"C{n}" for n in range(1, 19)] + [f"H{n}" for n in range(1, 9)])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"only": ["nope"]}, f"only names 'nope', which is none of: {NAMES}, {CLAUSES}"),
+        ({"only": "C7"}, "only must be a sequence of names, got the string 'C7'"),
+        ({"expected_failures": {"C7": "why"}}, f"expected_failures names 'C7', which is none of: {NAMES}"),
+        ({"levels": ("all",)}, "levels names 'all', which is none of: contract, robust"),
+        ({"levels": "robust"}, "levels must be a sequence of names, got the string 'robust'"),
+        ({"levels": ()}, "levels and dtypes must not be empty"),
+        ({"dtypes": []}, "levels and dtypes must not be empty"),
+        ({"dtypes": ["int8"]}, "dtypes names 'int8', which is none of: float64, float32, bfloat16, float16"),
+        ({"cases": -1}, "cases must be a number of cases, at least 0, got -1"),
+        ({"cases": True}, "cases must be a number of cases, at least 0, got True"),
+        ({"cases": 1.5}, "cases must be a number of cases, at least 0, got 1.5"),
+        ({"scope_margin": 9}, "scope_margin must be an integer from 0 to 8, got 9"),
+        ({"scope_margin": 1.0}, "scope_margin must be an integer from 0 to 8, got 1.0"),
+        ({"scope_margin": True}, "scope_margin must be an integer from 0 to 8, got True"),
+        ({"strength": 1}, "strength must be 0, 2 for pairs or 3 for triples, got 1"),
+        ({"strength": False}, "strength must be 0, 2 for pairs or 3 for triples, got False"),
+        ({"strength": "2"}, "strength must be 0, 2 for pairs or 3 for triples, got '2'"),
+        ({"seed": -1}, "seed must be an integer, at least 0, got -1"),
+        ({"seed": "7"}, "seed must be an integer, at least 0, got '7'"),
+        ({"budget": 0}, "budget must be a positive number of seconds, got 0"),
+        ({"budget": float("nan")}, "budget must be a positive number of seconds, got nan"),
+        ({"budget": "90s"}, "budget must be a positive number of seconds, got '90s'"),
+        ({"device": ""}, "device '' is not available: Device string must not be empty"),
+    ],
+    ids=lambda value: repr(value) if isinstance(value, dict) else "",
+)
+def test_refuses(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(CannotRun, match=f"^{re.escape(message)}$"):
+        verify(Patchify, **changes)
+
+
+@pytest.mark.parametrize(
+    ("implementation", "message"),
+    [
+        (3, "implementation must be callable or 'package.module:Name', got 3"),
+        ("patchify", "implementation must be of the form 'package.module:Name', got 'patchify'"),
+        ("patchify:", "implementation must be of the form 'package.module:Name', got 'patchify:'"),
+        (":Patchify", "implementation must be of the form 'package.module:Name', got ':Patchify'"),
+        (
+            "absent.module:Name",
+            "cannot import implementation 'absent.module:Name': ModuleNotFoundError: No module named 'absent'",
+        ),
+        ("patchify:Absent", "cannot import implementation 'patchify:Absent': patchify has no 'Absent'"),
+        (
+            "patchify:Patchify.absent",
+            "cannot import implementation 'patchify:Patchify.absent': patchify has no 'Patchify.absent'",
+        ),
+        ("patchify:__doc__", "implementation 'patchify:__doc__' must be callable, got str"),
+    ],
+)
+def test_refuses_implementation(implementation: Any, message: str) -> None:
+    with pytest.raises(CannotRun, match=f"^{re.escape(message)}$"):
+        verify(implementation)
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("raise RuntimeError('not today')", "RuntimeError: not today"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("def broken(:", "SyntaxError: invalid syntax (raising.py, line 1)"),
+    ],
+)
+def test_refuses_module_that_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, message: str) -> None:
+    (tmp_path / "raising.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "raising", raising=False)
+    with pytest.raises(CannotRun, match=f"^cannot import implementation 'raising:Name': {re.escape(message)}$"):
+        verify("raising:Name")
+
+
+def test_nested_names_and_the_current_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here_only.py").write_text("import patchify\nclass Outer:\n    Inner = patchify.Patchify\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert resolve("here_only:Outer.Inner") == (Patchify, "here_only:Outer.Inner")
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "toaster"])
+def test_refuses_absent_device(device: str) -> None:
+    with pytest.raises(CannotRun, match=f"^device '{device}' is not available: [^\n]+$"):
+        verify(Patchify, device=device)
+
+
+def test_public_names() -> None:
+    assert sorted(properties.__all__) == [
+        *("CannotRun", "Case", "Failure", "OracleError", "Report", "VerificationFailed", "verify")
+    ]
+    assert {name: getattr(properties, name).__name__ for name in properties.__all__} == {
+        name: name for name in properties.__all__
+    }
+    with pytest.raises(AttributeError, match=r"^module 'properties' has no attribute 'nope'$"):
+        _ = properties.nope
