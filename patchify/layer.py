@@ -116,6 +116,10 @@ class Patchify(nn.Module):
         return tokens.to(dtype)
 
     def _embed(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.patch_size == 1 < self.stride:
+            # With a remainder oneDNN's weight gradient of such images writes past its memory (docs/torch-faults.md).
+            for axis in range(1, x.ndim - 1):
+                x = x.narrow(axis, 0, (x.shape[axis] - 1) // self.stride * self.stride + 1)
         return (convolve_opaquely if needs_operators() else convolve)(x, weight, bias, self.stride)
 
     def _check(self, x: Tensor) -> None:
