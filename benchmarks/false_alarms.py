@@ -7,12 +7,12 @@ import argparse
 import sys
 
 from properties import verify
-from properties.laws import PROPERTIES
+from properties.laws import LAWS
 from tests.correct import CORRECT
 
 # Compiling takes nearly all of the time, so it gets its own, smaller number of cases.
-COMPILED = [prop.name for prop in PROPERTIES if prop.level == "contract" and prop.on == "compiled"]
-OTHERS = [prop.name for prop in PROPERTIES if prop.level == "contract" and prop.on != "compiled"]
+COMPILED = [prop.name for prop in LAWS if prop.level == "contract" and prop.on == "compiled"]
+OTHERS = [prop.name for prop in LAWS if prop.level == "contract" and prop.on != "compiled"]
 
 
 def main() -> int:

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from properties.laws import PROPERTIES
+from properties.laws import LAWS
 from properties.runs.engine import carry_out
 from properties.runs.journal import Journal
 from properties.runs.local_workers import LocalWorkers
@@ -25,7 +25,7 @@ ROUNDS = 3
 def main() -> int:
     """Print the ratio of each round, and their median."""
     # What is judged on drawn cases alone: a run of it has no landmarks and no small scope.
-    only = [prop.name for prop in PROPERTIES if prop.on == "drawn"]
+    only = [prop.name for prop in LAWS if prop.on == "drawn"]
     print(f"{CASES} drawn cases, {len(only)} properties, cases per second of two workers over those of one:")
     ratios = []
     for _ in range(ROUNDS):

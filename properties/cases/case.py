@@ -9,6 +9,8 @@ from typing import Any, Self
 
 from oracles import windows
 from oracles.precision import PRECISIONS
+from properties.cases import history as histories
+from properties.cases.error import CaseError
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 LAYOUTS = ("contiguous", "channels_first", "transposed", "sliced", "stepped", "expanded", "odd_strides")
@@ -22,10 +24,6 @@ COTANGENTS = ("ones", "random", "zero", "expanded", "channels_first")
 MAX_ELEMENTS = 2**24
 MAX_PRODUCTS = 2**30
 MAX_SEED = 2**64 - 1
-
-
-class CaseError(ValueError):
-    """A case, or JSON that should be one, does not fit."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +122,8 @@ class Case:
 
     ``compiled`` says how ``torch.compile`` is to treat sizes, where a property compiles the layer: ``automatic`` makes
     them dynamic from the second size on, ``static`` compiles every size for itself. ``tf32`` allows CUDA's tensor cores
-    to read float32 operands with 11 significant bits; elsewhere it changes nothing.
+    to read float32 operands with 11 significant bits; elsewhere it changes nothing. ``history`` is what is done with
+    the layer, where that is more than one forward and one backward pass.
     """
 
     spec: Spec = field(default_factory=Spec)
@@ -134,6 +133,7 @@ class Case:
     backward: Backward = field(default_factory=Backward)
     compiled: str = "automatic"
     tf32: bool = False
+    history: histories.History = ()
 
     def __post_init__(self) -> None:
         spec, sizes = self.spec, self.input.sizes
@@ -225,6 +225,7 @@ class Case:
                 f"{self.weight_layout} weight",
                 f"gradients of {gradients} for a cotangent {self.backward.cotangent}" if gradients else "no gradients",
                 f"fill {self.fill.name}, data seed {self.fill.seed}",
+                *([f"a history of {len(self.history)} steps"] if self.history else []),
             )
         )
 
@@ -233,6 +234,9 @@ class Case:
         data: dict[str, Any] = asdict(self)
         data["input"]["sizes"] = list(self.input.sizes)
         data["backward"]["requires_grad"] = list(self.backward.requires_grad)
+        data.pop("history")
+        if self.history:
+            data["history"] = histories.to_json(self.history)
         return data
 
     @classmethod
@@ -242,7 +246,7 @@ class Case:
         Raises:
             CaseError: where a field is unknown, missing, of the wrong type, or beyond the cost bound.
         """
-        members = _members("case", data, cls)
+        members = _members("case", {"history": [], **data} if isinstance(data, dict) else data, cls)
         return cls(
             spec=Spec(**_members("spec", members["spec"], Spec)),
             input=Input(**_tuples("input", _members("input", members["input"], Input), "sizes")),
@@ -253,6 +257,7 @@ class Case:
             ),
             compiled=members["compiled"],
             tf32=members["tf32"],
+            history=histories.from_json(members["history"]),
         )
 
 

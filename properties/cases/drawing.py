@@ -7,7 +7,7 @@ machine. And it copies one draw over another of the same kind: then six of seven
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import TypeVar
@@ -28,6 +28,8 @@ from properties.cases.case import (
     Input,
     Spec,
 )
+from properties.cases.history import Backward as BackwardStep
+from properties.cases.history import Convert, Copy, Forward, Freeze, Step, Update
 
 # By data_dim: windows along an axis, and patch sizes, each at most. Costs grow with their powers.
 MOST_WINDOWS = {1: 7, 2: 4, 3: 3}
@@ -142,6 +144,88 @@ def cases(draw: st.DrawFn, dtypes: Sequence[str] = DTYPES, data_dims: Sequence[i
     )
 
 
+@st.composite
+def histories(draw: st.DrawFn, dtypes: Sequence[str] = DTYPES, *, copies: bool = False) -> Case:
+    """A small case with a history, which begins and ends with a forward pass.
+
+    Args:
+        draw: given by Hypothesis.
+        dtypes: names of the dtypes to draw from.
+        copies: whether layers are copied and converted; then at least once.
+    """
+    case = draw(cases(dtypes))
+    plain = replace(case.input, batch=min(case.input.batch, 3), layout="contiguous")
+    kinds = ("forward",) * 5 + ("backward",) * 5 + ("update",) * 3 + ("freeze",) * 2
+    chosen = [_pick(draw, f"kind {number}", kinds) for number in range(_pick(draw, "steps", range(3, 11)))]
+    if copies:
+        chosen.insert(_pick(draw, "copied after", range(3)), _pick(draw, "copied", ("copy", "copy", "convert")))
+    # Most calls of a history are alike, as in a training loop or behind a server: what is kept from one of them for the
+    # next meets one that is like it.
+    usual = _pick(draw, "usual call", (_TRAINING, _TRAINING, _SERVING, _INFERRING, None))
+    steps = [_STEPS[kind](draw, str(number), usual) for number, kind in enumerate(("forward", *chosen, "forward"))]
+    return replace(case, input=plain, fill=Fill("exact", case.fill.seed), history=tuple(steps))
+
+
+_TRAINING = Forward(input_gradient=True)
+_SERVING = Forward(training=False, mode="no_grad")
+_INFERRING = Forward(training=False, mode="inference")
+
+
+def _forward(draw: st.DrawFn, number: str, usual: Forward | None) -> Forward:
+    def pick(what: str, options: Sequence[_T]) -> _T:
+        return _pick(draw, f"{what} {number}", options)
+
+    if usual is not None and pick("as usual", (True, True, False)):
+        return replace(usual, data=pick("data", (0, 0, 1, 2)))
+    return Forward(
+        data=pick("data", (0, 0, 1, 2)),
+        sizes=pick("sizes", (0, 0, 0, 1, 2, 3)),
+        layout=pick("layout", ("contiguous", "contiguous", "channels_first", "transposed", "sliced", "stepped")),
+        origin=pick("origin", ("leaf", "leaf", "result", "refilled")),
+        input_gradient=pick("input gradient", (True, True, False)),
+        training=pick("training", (True, True, False)),
+        mode=pick("mode", ("grad", "grad", "grad", "no_grad", "inference")),
+        times=pick("times", (*[1] * 24, 17, 1000)),
+    )
+
+
+def _backward(draw: st.DrawFn, number: str, _: Forward | None) -> BackwardStep:
+    return BackwardStep(
+        call=_pick(draw, f"call {number}", (0, 0, 0, 1, 1, 2)),
+        into=_pick(draw, f"into {number}", ("returned", "returned", "accumulated")),
+        twice=_pick(draw, f"twice {number}", (False, False, False, True)),
+    )
+
+
+def _update(draw: st.DrawFn, number: str, _: Forward | None) -> Update:
+    return Update(
+        parameters=_pick(draw, f"parameters {number}", ("all", "weight", "bias")),
+        way=_pick(draw, f"way {number}", ("in place", "data", "optimizer", "loaded", "assigned", "replaced")),
+        element=_pick(draw, f"element {number}", (False, False, True)),
+    )
+
+
+def _freeze(draw: st.DrawFn, number: str, _: Forward | None) -> Freeze:
+    return Freeze(
+        parameters=_pick(draw, f"parameters {number}", ("all", "weight", "bias")),
+        frozen=_pick(draw, f"frozen {number}", (True, True, False)),
+    )
+
+
+def _copy(draw: st.DrawFn, number: str, _: Forward | None) -> Copy:
+    return Copy(_pick(draw, f"way {number}", ("deepcopy", "pickle", "save")))
+
+
+_STEPS: dict[str, Callable[[st.DrawFn, str, Forward | None], Step]] = {
+    "forward": _forward,
+    "backward": _backward,
+    "update": _update,
+    "freeze": _freeze,
+    "copy": _copy,
+    "convert": lambda draw, number, usual: Convert(),
+}
+
+
 def draw_cases(
     seed: str, count: int, dtypes: Sequence[str] = DTYPES, data_dims: Sequence[int] = _DATA_DIMS
 ) -> list[Case]:
@@ -150,6 +234,15 @@ def draw_cases(
     The sequence depends on the seed, on the dtypes and on the version of Hypothesis; not on the machine, the process,
     environment variables or anything drawn before.
     """
+    return _drawn(cases(dtypes, data_dims), seed, count)
+
+
+def draw_histories(seed: str, count: int, dtypes: Sequence[str] = DTYPES, *, copies: bool = False) -> list[Case]:
+    """The first ``count`` cases with a history of the sequence that belongs to a seed."""
+    return _drawn(histories(dtypes, copies=copies), seed, count)
+
+
+def _drawn(strategy: st.SearchStrategy[Case], seed: str, count: int) -> list[Case]:
     drawn: list[Case] = []
     if count == 0:
         return drawn
@@ -166,7 +259,7 @@ def draw_cases(
         print_blob=False,
         backend="hypothesis",
     )
-    @given(cases(dtypes, data_dims))
+    @given(strategy)
     def collect(case: Case) -> None:
         # Two cases that are alike otherwise still get different data.
         digest = hashlib.sha256(f"{seed}/{len(drawn)}".encode()).digest()

@@ -6,11 +6,13 @@ reader means by it: fewer axes, fewer elements, fewer features out of the ordina
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import product
 from typing import Any
 
-from properties.cases.case import COTANGENTS, DTYPES, FILLS, LAYOUTS, WEIGHT_LAYOUTS, Case, CaseError, Spec
+from properties.cases.case import COTANGENTS, DTYPES, FILLS, LAYOUTS, WEIGHT_LAYOUTS, Case, Spec
+from properties.cases.error import CaseError
+from properties.cases.history import Step
 
 # Trials that one search may take; each is one small layer.
 MOST_TRIALS = 600
@@ -43,7 +45,7 @@ def shrink(case: Case, fails: Callable[[Case], bool]) -> Case:
 
 
 def complexity(case: Case) -> tuple[int, ...]:
-    """What is smaller: axes first, then elements of input, weight and output, then numbers, then unusual features."""
+    """What is smaller: steps, then axes, elements of input, weight and output, numbers, and unusual features."""
     spec, given = case.spec, case.input
     features = (
         DTYPES.index(given.dtype),
@@ -56,11 +58,40 @@ def complexity(case: Case) -> tuple[int, ...]:
         int(spec.stride is not None),
     )
     elements = math.prod(case.input_shape) + math.prod(case.weight_shape) + math.prod(case.output_shape)
-    return (spec.data_dim, elements, spec.patch_size, spec.step, sum(features), *features, case.fill.seed)
+    steps = sum(member != default for step in case.history for member, default in _members(step))
+    return (
+        len(case.history),
+        steps,
+        spec.data_dim,
+        elements,
+        spec.patch_size,
+        spec.step,
+        sum(features),
+        *features,
+        case.fill.seed,
+    )
+
+
+def _members(step: Step) -> Iterator[tuple[Any, Any]]:
+    """What a step says, with the default of each."""
+    for field in fields(step):
+        yield getattr(step, field.name), field.default
+
+
+def _shorter(case: Case) -> Iterator[Case]:
+    """The case with a history of fewer or plainer steps."""
+    for number, step in enumerate(case.history):
+        before, after = case.history[:number], case.history[number + 1 :]
+        yield replace(case, history=before + after)
+        for field in fields(step):
+            if getattr(step, field.name) != field.default:
+                changes: dict[str, Any] = {field.name: field.default}
+                yield replace(case, history=(*before, replace(step, **changes), *after))
 
 
 def _steps(case: Case) -> Iterator[Case]:
     """Every case that is one change away and may be simpler, the largest changes first."""
+    yield from _shorter(case)
     spec, given = case.spec, case.input
     windows = case.grid
     rests = tuple(size - (g - 1) * spec.step - spec.patch_size for size, g in zip(given.sizes, windows, strict=True))

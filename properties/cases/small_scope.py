@@ -8,22 +8,12 @@ but by chance (see ``properties.cases.fill.miss_probability``).
 from collections.abc import Iterator, Sequence
 from itertools import islice, product
 
-from properties.cases.case import Backward, Case, CaseError, Fill, Input, Spec
+from properties.cases.case import Backward, Case, Fill, Input, Spec
+from properties.cases.error import CaseError
 
 # By data_dim: the largest patch, stride and size; a run may ask for more, as long as the cases stay within their cost.
 MOST_MARGIN = 8
 _BOUNDS = {1: (8, 10, 32), 2: (4, 5, 12), 3: (3, 4, 8)}
-
-# What is judged on these trials; the rest would say nothing new on them.
-PROPERTIES = (
-    "runs_forward",
-    "grid_shape",
-    "values_exact",
-    "runs_backward",
-    "input_gradient_exact",
-    "weight_gradient_exact",
-    "uncovered_gradient_zero",
-)
 
 
 def bounds(data_dim: int, margin: int) -> tuple[int, int, int]:

@@ -13,7 +13,7 @@ from properties.diagnosis.context import by_property, context, judging, only
 from properties.diagnosis.growth import grow
 from properties.diagnosis.measurements import AS_SMALL_AS_IT_IS, cause_of
 from properties.diagnosis.probe import Spent, Subject
-from properties.laws.law import Property
+from properties.laws.law import Law
 from properties.trials.implementation import Implementation
 from properties.trials.settings import undisturbed
 from properties.trials.trial import Raised, Unusable, blaming
@@ -25,7 +25,7 @@ UNEXPLAINED = "not found: no hypothesis predicts what the probes gave"
 UNSTEADY = "not found: the case does not fail every time"
 
 
-def explain(prop: Property, case: Case, verdict: Failed, implementation: Implementation, device: str = "cpu") -> str:
+def explain(prop: Law, case: Case, verdict: Failed, implementation: Implementation, device: str = "cpu") -> str:
     """The cause of a failure in one sentence, such as "the bias is added twice" or "wrong only in bfloat16".
 
     Args:
@@ -36,8 +36,11 @@ def explain(prop: Property, case: Case, verdict: Failed, implementation: Impleme
         device: on which.
 
     Returns:
-        The cause; ``UNEXPLAINED`` or ``UNSTEADY`` where it was not found. Nothing that the layer does is raised.
+        The cause; nothing where the case has a history, which says it itself; ``UNEXPLAINED`` or
+        ``UNSTEADY`` where it was not found. Nothing that the layer does is raised.
     """
+    if case.history:
+        return ""  # the smallest history is the explanation
     subject = Subject(prop, implementation, device)
     cause, found = None, []
     # Whatever a layer does to a probe, its failure is reported all the same.

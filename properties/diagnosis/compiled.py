@@ -12,7 +12,8 @@ from torch import Tensor
 from torch._dynamo.utils import counters
 
 from oracles.precision import PRECISIONS
-from properties.cases.case import Case, CaseError, Fill
+from properties.cases.case import Case, Fill
+from properties.cases.error import CaseError
 from properties.diagnosis.context import context, judging, only
 from properties.diagnosis.features import Judge
 from properties.diagnosis.forward import cause_of_output

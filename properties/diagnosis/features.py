@@ -11,8 +11,8 @@ from properties.cases.case import (
     WEIGHT_LAYOUTS,
     Backward,
     Case,
-    CaseError,
 )
+from properties.cases.error import CaseError
 from properties.diagnosis.growth import reshaped, rests, with_axis
 from properties.diagnosis.words import listed
 

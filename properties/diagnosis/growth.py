@@ -8,7 +8,8 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from properties.cases.case import Backward, Case, CaseError, Fill, Spec
+from properties.cases.case import Backward, Case, Fill, Spec
+from properties.cases.error import CaseError
 
 # Elements of the input and products of one forward pass: a probe must cost little.
 _MOST_ELEMENTS = 2**14

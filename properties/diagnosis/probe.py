@@ -10,8 +10,9 @@ from torch import Tensor
 
 from oracles import unfold
 from oracles.precision import PRECISIONS
-from properties.cases.case import Backward, Case, CaseError, Fill
-from properties.laws.law import Property
+from properties.cases.case import Backward, Case, Fill
+from properties.cases.error import CaseError
+from properties.laws.law import Law
 from properties.trials.implementation import Implementation
 from properties.trials.layout import lay_out
 from properties.trials.settings import undisturbed
@@ -32,7 +33,7 @@ class Spent(Exception):  # noqa: N818 - "the probes are spent"
 class Subject:
     """An implementation that fails a property, and how many probes may still be made of it."""
 
-    prop: Property
+    prop: Law
     implementation: Implementation
     device: str = "cpu"
     left: int = MOST_PROBES
@@ -53,7 +54,7 @@ class Subject:
         """A trial of the implementation."""
         return Trial(case, self.implementation, self.device)
 
-    def verdict(self, case: Case, prop: Property | None = None) -> Verdict:
+    def verdict(self, case: Case, prop: Law | None = None) -> Verdict:
         """What the property, or another one, says of a case."""
         self.spend()
         with undisturbed(self.device, tf32=case.tf32):

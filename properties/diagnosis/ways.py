@@ -1,8 +1,6 @@
 """Ways of running a layer other than once, in train mode, fresh: what it remembers, and what modes do to it."""
 
-import copy
 import io
-import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -268,18 +266,6 @@ def _after_in_inference() -> Iterator[Way]:
 
 # By the property that fails.
 WAYS: dict[str, tuple[Way, ...]] = {
-    "same_on_second_call": SECOND_CALL,
-    "same_in_eval_mode": MODES,
-    "same_without_grad": WITHOUT_GRADIENTS,
-    "loaded_state_shows": tuple(_after("loading a state dict", "loading a state dict by assignment")),
-    "in_place_update_shows": tuple(_after("an update in place", "an update of .data")),
-    "optimizer_step_shows": tuple(_after("an optimizer's step")),
-    "updates_show_in_inference": tuple(_after_in_inference()),
-    "survives_copying": (
-        Way("after copy.deepcopy", _copied("copy.deepcopy", copy.deepcopy)),
-        Way("after pickling", _copied("pickling", lambda layer: pickle.loads(pickle.dumps(layer)))),
-        Way("after torch.save", _copied("torch.save", _saved)),
-    ),
     "functional_call_agrees": (Way("under functional_call", _functional, ("parameters",)),),
     "vmap_agrees": (Way("under vmap", _mapped),),
 }

@@ -9,7 +9,7 @@ from multiprocessing.context import ForkServerContext
 import torch
 
 from properties.cases.case import Case
-from properties.laws import PROPERTIES
+from properties.laws import LAWS
 from properties.trials.implementation import resolve
 from properties.trials.verdict import Failed, Verdict
 
@@ -85,5 +85,5 @@ def reason(exit_code: int) -> str:
 def _judge(connection: Connection, name: str, case: Case, implementation: str, device: str) -> None:
     torch.set_num_threads(1)
     found, _ = resolve(implementation)
-    (prop,) = (prop for prop in PROPERTIES if prop.name == name)
+    (prop,) = (prop for prop in LAWS if prop.name == name)
     connection.send(prop.judge_case(case, found, device))

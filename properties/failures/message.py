@@ -4,11 +4,11 @@ import json
 
 from properties.cases.case import Case
 from properties.failures.picture import picture
-from properties.laws.law import Property
+from properties.laws.law import Law
 from properties.trials.verdict import Failed
 
 
-def failure_message(prop: Property, case: Case, verdict: Failed, cause: str, again: str, record: str = "") -> str:
+def failure_message(prop: Law, case: Case, verdict: Failed, cause: str, again: str, record: str = "") -> str:
     """Several lines, the verdict first.
 
     Args:
@@ -25,8 +25,9 @@ def failure_message(prop: Property, case: Case, verdict: Failed, cause: str, aga
         "observed": verdict.observed,
         "expected": verdict.expected,
         "bound": verdict.bound,
-        "law": f"{', '.join(prop.clauses)}: {' '.join(prop.law.split(chr(10) * 2)[0].split())}",
+        "law": f"{', '.join(prop.clauses)}: {' '.join(prop.statement.split(chr(10) * 2)[0].split())}",
         "case": case.describe(),
+        "history": "; ".join(map(str, case.history)),
         "as JSON": json.dumps(case.to_json()),
         "record": record,
         "replay": again,

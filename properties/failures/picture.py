@@ -6,7 +6,7 @@ from rich.text import Text
 
 from oracles.windows import origins
 from properties.cases.case import Case
-from properties.laws.law import Property
+from properties.laws.law import Law
 from properties.trials.verdict import Failed, Place
 
 # Clauses about windows and the grid: their failures are worth a picture even where no single value is to blame.
@@ -31,7 +31,7 @@ class _Axis:
         return range(first, min(first + most, len(self.counts)))
 
 
-def picture(prop: Property, case: Case, verdict: Failed) -> list[str]:
+def picture(prop: Law, case: Case, verdict: Failed) -> list[str]:
     """Lines of text; none where there is nothing to see.
 
     Every pixel is shown as the number of windows that cover it, ``.`` where none does. The window of the wrong token,

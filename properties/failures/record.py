@@ -9,7 +9,7 @@ import re
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
@@ -21,12 +21,15 @@ from jsonschema.exceptions import ValidationError, best_match
 from jsonschema.validators import extend
 
 from properties.cases import generator
-from properties.cases.case import Case, CaseError
-from properties.laws import PROPERTIES
-from properties.laws.law import Property
+from properties.cases.case import Case
+from properties.cases.error import CaseError
+from properties.laws import LAWS
+from properties.laws.law import Law
+from properties.laws.retired import RETIRED
 from properties.trials.verdict import Failed, Place
 
-FORMAT = 1
+# Format 2 holds a history; records without one are of format 1, and all versions read them.
+FORMAT = 2
 # A record is a page of text; what is larger is none.
 _MOST_BYTES = 100_000
 _MOST_SHOWN = 200
@@ -54,7 +57,7 @@ class Record:
     ``shard`` is the part of the run in which the case, or the larger one that it was shrunk from, was found.
     """
 
-    prop: Property
+    prop: Law
     implementation: str
     device: str
     case: Case
@@ -74,7 +77,7 @@ class Record:
         """As plain data that ``json`` can write and the schema describes."""
         where = self.verdict.where
         return {
-            "format": FORMAT,
+            "format": FORMAT if self.case.history else 1,
             "property": self.prop.name,
             "clauses": list(self.prop.clauses),
             "implementation": self.implementation,
@@ -105,11 +108,16 @@ class Record:
         """
         _check(data)
         assert isinstance(data, dict)
-        props = [prop for prop in PROPERTIES if prop.name == data["property"]]
+        name, history = data["property"], None
+        if name in RETIRED:
+            law, history = RETIRED[name]
+            name = law.name
+        props = [prop for prop in LAWS if prop.name == name]
         if not props:
             raise RecordError(f"is of the property {data['property']!r}, which this version does not have")
         try:
             case = Case.from_json(data["case"])
+            case = case if history is None else replace(case, history=history)
         except CaseError as error:
             raise RecordError(f"holds no valid case: {printable(error)}") from error
         verdict = dict(data["verdict"])

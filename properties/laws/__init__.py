@@ -1,32 +1,34 @@
-"""The properties, one file per family."""
+"""The laws, one file per family: each a function of a trial that raises where it does not hold."""
 
 from properties.laws import (
     ambience,
     compiled,
     functional,
     gradients,
+    histories,
     interface,
+    parameters,
     purity,
     rejection,
     relations,
     samples,
     shape,
-    state,
     uncovered,
     values,
 )
-from properties.laws.law import Property
+from properties.laws.law import Law
 
 # In the order in which they are judged and reported: what is basic first.
 _FAMILIES = (
     interface,
+    parameters,
     shape,
     values,
     relations,
     uncovered,
     gradients,
     compiled,
-    state,
+    histories,
     purity,
     samples,
     rejection,
@@ -34,6 +36,4 @@ _FAMILIES = (
     functional,
 )
 
-PROPERTIES: tuple[Property, ...] = tuple(
-    prop for family in _FAMILIES for prop in vars(family).values() if isinstance(prop, Property)
-)
+LAWS: tuple[Law, ...] = tuple(prop for family in _FAMILIES for prop in vars(family).values() if isinstance(prop, Law))

@@ -1,48 +1,53 @@
 """The layer leaves the world around it as it is (H4)."""
 
 import gc
+import random
+import sys
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import torch
 
-from properties.laws.law import checks
+from properties.laws.law import law
+from properties.trials.comparison import Expectation
 from properties.trials.settings import SETTINGS
 from properties.trials.trial import Trial
-from properties.trials.verdict import Failed, Passed, Verdict
 
 
-@checks("H4", on="drawn")
-def draws_no_random_numbers(trial: Trial) -> Verdict:
-    """Forward and backward leave torch's random generators where they were.
+@law("H4", on="drawn")
+def draws_no_random_numbers(trial: Trial) -> None:
+    """Forward and backward leave the random generators of torch, NumPy and Python where they were.
 
     Catches dropout and noise, whatever their size, and seeds that are set in passing.
     """
-    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     layer, x, cotangent = trial.make_layer(), trial.make_input(), trial.make_cotangent()
     trial.set_seed(987_654_321)
     before = _generators(trial)
     trial.exercise(layer, x, cotangent)
     for (name, state), now in zip(before.items(), _generators(trial).values(), strict=True):
-        if not torch.equal(state, now):
-            return Failed(f"the random generator of {name} has moved", observed="another state", expected="as before")
-    return Passed()
+        what = f"the random generator of {name} has moved"
+        trial.expect(state == now, what, observed="another state", expected="as before")
 
 
-def _generators(trial: Trial) -> dict[str, torch.Tensor]:
-    states = {"cpu": torch.get_rng_state()}
+def _generators(trial: Trial) -> dict[str, object]:
+    states: dict[str, object] = {
+        "cpu": torch.get_rng_state().tolist(),
+        "Python": random.getstate(),
+        "NumPy": str(np.random.get_state()),
+    }
     if trial.device.type == "cuda":
-        states[str(trial.device)] = torch.cuda.get_rng_state(trial.device)
+        states[str(trial.device)] = torch.cuda.get_rng_state(trial.device).tolist()
     return states
 
 
-@checks("H4", on="drawn")
-def global_state_unchanged(trial: Trial) -> Verdict:
+@law("H4", on="drawn")
+def global_state_unchanged(trial: Trial) -> None:
     """Forward and backward leave torch's global settings as they were.
 
     Judged twice: at the values that they have, and each at one that it is unlikely to be set to. Catches layers that
     switch settings for themselves.
     """
-    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     kept = {name: setting.read() for name, setting in SETTINGS.items()}
     try:
         for given in (kept, {name: setting.unlikely for name, setting in SETTINGS.items()}):
@@ -50,21 +55,19 @@ def global_state_unchanged(trial: Trial) -> Verdict:
                 setting.write(given[name])
             trial.exercise(trial.make_layer(), trial.make_input(), trial.make_cotangent())
             for name, setting in SETTINGS.items():
-                if setting.read() != given[name]:
-                    return Failed(f"{name} is changed", observed=str(setting.read()), expected=str(given[name]))
+                now = setting.read()
+                trial.expect(now == given[name], f"{name} is changed", observed=now, expected=given[name])
     finally:
         for name, value in kept.items():
             SETTINGS[name].write(value)
-    return Passed()
 
 
-@checks("H4", on="drawn")
-def keeps_nothing(trial: Trial) -> Verdict:
+@law("H4", on="drawn")
+def keeps_nothing(trial: Trial) -> None:
     """Once the layer, its input and its output are let go, the memory of input and output is free.
 
     Catches inputs and outputs in caches that outlive the layer: a long run would die of them.
     """
-    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     layer, x = trial.make_layer(), trial.make_input()
     tokens = trial.exercise(layer, x, trial.make_cotangent())
     # A storage's Python object lives as long as its memory, whatever views of it there are.
@@ -73,6 +76,33 @@ def keeps_nothing(trial: Trial) -> Verdict:
     if any(storage() is not None for storage in watched.values()):
         gc.collect()
     for name, storage in watched.items():
-        if storage() is not None:
-            return Failed(f"the memory of the {name} outlives the layer", observed="still held", expected="free")
-    return Passed()
+        what = f"the memory of the {name} outlives the layer"
+        trial.expect(storage() is None, what, observed="still held", expected="free")
+
+
+_THREADS, _ROUNDS = 4, 4
+# Seconds after which another thread takes its turn.
+_OFTEN = 1e-6
+
+
+@law("H9", on="drawn")
+def threads_agree(trial: Trial) -> None:
+    """Several threads that call one layer at the same time, on other data each, get what one would get.
+
+    Catches buffers of the layer that calls share.
+    """
+    layer, flips = trial.make_layer(), [(-1) ** number for number in range(_THREADS)]
+    inputs = [(trial.make_input().detach() * flip) for flip in flips]
+    mirrored = 2 * trial.bias - trial.tokens.detach().double()
+    for _ in range(_ROUNDS):
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(_OFTEN)
+        try:
+            with ThreadPoolExecutor(_THREADS) as threads:
+                calls = [threads.submit(trial.embed, layer, x, "forward in a thread") for x in inputs]
+        finally:
+            sys.setswitchinterval(interval)
+        for flip, call in zip(flips, calls, strict=True):
+            what = "output values are wrong where several threads call the layer"
+            right = trial.tokens.detach().double() if flip == 1 else mirrored
+            trial.close(what, call.result(), Expectation(right, 3 * trial.expected_tokens.bound))

@@ -1,166 +1,244 @@
 """The layer under torch's transformations: torch.func, export, meta tensors, autocast; and the empty batch (H6, H7)."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
-from torch.func import functional_call, jacrev, vmap
+from torch.func import functional_call, grad, jacrev, jvp, vmap
 
 from oracles import rounding
 from oracles.precision import PRECISIONS
-from properties.laws.law import checks
-from properties.laws.purity import same_tokens
-from properties.trials.comparison import compare_all
+from properties.laws.law import law
+from properties.trials.comparison import Expectation
+from properties.trials.compilation import fresh_call, later_cases
 from properties.trials.layout import with_plain_ones
-from properties.trials.trial import Expectation, Trial, blaming
-from properties.trials.verdict import Failed, Inapplicable, Passed, Verdict
+from properties.trials.tensors import TORCH_DTYPES
+from properties.trials.trial import Trial, blaming
 
 _MOST_JACOBIAN = 2**14
 
 
-@checks("H6", on="drawn")
-def vmap_agrees(trial: Trial) -> Verdict:
+@law("H6", on="drawn")
+def vmap_agrees(trial: Trial) -> None:
     """``vmap`` over a stack of batches gives each batch its own output.
 
     Catches data-dependent code, and layers that count axes in a way that a hidden one upsets.
     """
-    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     x = trial.values.x.to(trial.device)
     with blaming("vmap"), torch.no_grad():
         found: object = vmap(trial.layer)(torch.stack((x, -x)))
-    if not isinstance(found, Tensor) or found.shape != (2, *trial.case.output_shape):
-        shape = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        expected = [2, *trial.case.output_shape]
-        return Failed("vmap gives another shape", observed=str(shape), expected=str(expected))
-    verdict = same_tokens(trial, found[0], "change under vmap")
-    if isinstance(verdict, Failed):
-        return verdict
-    bias = 0.0 if trial.values.bias is None else trial.values.bias.to(trial.device).double()
-    mirrored = Expectation(2 * bias - trial.tokens.detach().double(), 3 * trial.expected_tokens.bound)
-    return compare_all("output values of the second batch are wrong under vmap", found[1], mirrored, "output")
+    tokens = trial.shaped("vmap gives another shape", found, (2, *trial.case.output_shape))
+    trial.unchanged(tokens[0], "change under vmap")
+    mirrored = Expectation(2 * trial.bias - trial.tokens.detach().double(), 3 * trial.expected_tokens.bound)
+    trial.close("output values of the second batch are wrong under vmap", tokens[1], mirrored)
 
 
-@checks("H6", on="drawn")
-def functional_call_agrees(trial: Trial) -> Verdict:
+@law("H6", on="drawn")
+def functional_call_agrees(trial: Trial) -> None:
     """``functional_call`` with other parameters uses those, and leaves the layer's own alone.
 
     Catches layers that keep a reference to their weight somewhere else.
     """
-    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     parameters = {name: -value.detach() for name, value in trial.layer.named_parameters()}
     with blaming("functional_call"), torch.no_grad():
         found: object = functional_call(trial.layer, parameters, (trial.make_input(),))
-    if not isinstance(found, Tensor) or found.shape != trial.case.output_shape:
-        return Failed("functional_call gives another kind of output", observed=type(found).__name__, expected="Tensor")
-    verdict = same_tokens(trial, -found, "do not follow the parameters of functional_call")
-    if isinstance(verdict, Failed):
-        return verdict
-    after = trial.embed(trial.layer, trial.make_input(), "forward")
-    return same_tokens(trial, after, "change after functional_call")
+    tokens = trial.shaped("functional_call gives another kind of output", found, trial.case.output_shape)
+    trial.unchanged(-tokens, "do not follow the parameters of functional_call")
+    trial.unchanged(trial.embed(trial.layer, trial.make_input(), "forward"), "change after functional_call")
 
 
-@checks("H6", on="drawn")
-def jacrev_agrees(trial: Trial) -> Verdict:
+@law("H6", on="drawn")
+def jacrev_agrees(trial: Trial) -> None:
     """``jacrev`` by the input, contracted with a cotangent, is the input gradient."""
-    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     x = trial.values.x.to(trial.device, copy=True)
     if x.numel() * trial.tokens.numel() > _MOST_JACOBIAN:
-        return Inapplicable("the Jacobian would cost too much")
+        trial.inapplicable("the Jacobian would cost too much")
     with blaming("jacrev"):
         jacobian: Tensor = jacrev(trial.layer)(x)
-    shape = (*trial.case.output_shape, *x.shape)
-    if jacobian.shape != shape:
-        return Failed("the Jacobian has the wrong shape", observed=str(list(jacobian.shape)), expected=str(list(shape)))
+    trial.shaped("the Jacobian has the wrong shape", jacobian, (*trial.case.output_shape, *x.shape))
     cotangent = trial.values.cotangent.to(trial.device).double()
     found = torch.tensordot(cotangent, jacobian.double(), dims=cotangent.ndim)
     # Each entry of the Jacobian is one weight: contracting it in float64 rounds less than the layer may.
-    return compare_all("values of the contracted Jacobian are wrong", found, trial.expected_gradient("input"), "input")
+    trial.close("values of the contracted Jacobian are wrong", found, trial.expected_gradient("input"), "input")
 
 
-@checks("H6", on="drawn")
-def runs_on_meta(trial: Trial) -> Verdict:
+@law("H6", on="drawn")
+def runs_on_meta(trial: Trial) -> None:
     """On the meta device the layer gives the shape and dtype of its output without computing it.
 
     Catches code that reads values.
     """
-    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     with blaming("forward on the meta device"):
         layer = trial.make_layer().to("meta")
         found = layer(torch.empty(trial.case.input_shape, dtype=trial.dtype, device="meta"))
-    if found.shape != trial.case.output_shape or found.dtype != trial.dtype or found.device.type != "meta":
-        observed = f"{list(found.shape)} {found.dtype} on {found.device}"
-        expected = f"{list(trial.case.output_shape)} {trial.dtype} on meta"
-        return Failed("the output on the meta device has another form", observed=observed, expected=expected)
-    return Passed()
+    observed = f"{list(found.shape)} {found.dtype} on {found.device}"
+    expected = f"{list(trial.case.output_shape)} {trial.dtype} on meta"
+    what = "the output on the meta device has another form"
+    trial.expect(observed == expected, what, observed=observed, expected=expected)
 
 
-@checks("H6", on="drawn", autocast=True)
-def runs_under_autocast(trial: Trial) -> Verdict:
-    """Under autocast to bfloat16 a layer gives its output to the precision of bfloat16, or to its own.
+@law("H6", on="drawn")
+def vmap_over_parameters_agrees(trial: Trial) -> None:
+    """``vmap`` over a stack of parameters gives each set of them its own output, as an ensemble does.
 
-    Catches layers whose dtypes do not meet, and that compute in no more than the result of autocast needs.
+    Catches layers that keep their weight somewhere else, or in another form.
     """
-    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
-    with blaming("forward under autocast"), torch.autocast(trial.device.type, dtype=torch.bfloat16):
-        x = trial.make_input()
-        found: object = trial.layer(with_plain_ones(x) if trial.device.type == "cpu" else x)
-    allowed = dict.fromkeys((torch.bfloat16, torch.float32, trial.dtype))
-    if not isinstance(found, Tensor) or found.dtype not in allowed:
-        return Failed(
-            "the output under autocast has another dtype",
-            observed=str(found.dtype if isinstance(found, Tensor) else type(found).__name__),
-            expected=" or ".join(map(str, allowed)),
-        )
-    expected = trial.expected_tokens
-    bound = rounding.bound(
-        expected.magnitude,
-        expected.terms,
-        torch.bfloat16,
-        accumulation=torch.bfloat16,
-        operands=PRECISIONS["bfloat16"],
+    stacked = {name: torch.stack((value, -value)).detach() for name, value in trial.layer.named_parameters()}
+    x = trial.make_input().detach()
+    with blaming("vmap over parameters"), torch.no_grad():
+        found: object = vmap(lambda parameters: functional_call(trial.layer, parameters, (x,)))(stacked)
+    tokens = trial.shaped("vmap over parameters gives another shape", found, (2, *trial.case.output_shape))
+    trial.unchanged(tokens[0], "change under vmap over parameters")
+    trial.unchanged(-tokens[1], "do not follow the parameters of vmap")
+
+
+@law("H6", on="drawn")
+def func_gradients_agree(trial: Trial) -> None:
+    """``torch.func.grad`` by the parameters, and the sum of ``vmap(grad)`` over samples, are the gradients.
+
+    Catches backward passes that ``torch.func`` cannot transform.
+    """
+    parameters = {name: value.detach() for name, value in trial.layer.named_parameters()}
+    x, cotangent = trial.make_input().detach(), trial.values.cotangent.to(trial.device)
+
+    def loss(parameters: dict[str, Tensor], x: Tensor, cotangent: Tensor) -> Tensor:
+        tokens: Tensor = functional_call(trial.layer, parameters, (x,))
+        return (tokens * cotangent).sum()
+
+    def loss_of_one(parameters: dict[str, Tensor], x: Tensor, cotangent: Tensor) -> Tensor:
+        return loss(parameters, x.unsqueeze(0), cotangent.unsqueeze(0))
+
+    trial.spare_memory()
+    with blaming("torch.func.grad"):
+        whole = grad(loss)(parameters, x, cotangent)
+    with blaming("vmap(grad)"):
+        samples = vmap(grad(loss_of_one), in_dims=(None, 0, 0))(parameters, x, cotangent)
+    for name in parameters:
+        tensor = name.removeprefix("conv.")
+        expected = trial.expected_gradient(tensor)
+        trial.close(f"values of torch.func's {tensor} gradient are wrong", whole[name], expected, tensor)
+        summed = samples[name].double().sum(0)
+        trial.close(f"values of the {tensor} gradients of single samples are wrong", summed, expected, tensor)
+
+
+@law("H6", on="drawn")
+def jvp_agrees(trial: Trial) -> None:
+    """In forward mode, the derivative by the input in the direction of the input is the output without the bias.
+
+    Catches layers that have no forward-mode derivative, or a wrong one.
+    """
+    x = trial.make_input("contiguous").detach()
+    with blaming("jvp"):
+        tokens, tangent, *_ = jvp(trial.layer, (x,), (x.clone(),))
+    trial.unchanged(tokens, "change under jvp")
+    direction = trial.shaped("the derivative in a direction has another shape", tangent, trial.case.output_shape)
+    expected = Expectation(trial.tokens.detach().double() - trial.bias, 3 * trial.expected_tokens.bound)
+    trial.close("values of the derivative in a direction are wrong", direction, expected)
+
+
+@law("H6", on="drawn", autocast=True)
+def runs_under_autocast(trial: Trial) -> None:
+    """Under autocast, output and gradients are those of the lower dtype's precision, or better.
+
+    To bfloat16, and where all values are integers, which it holds, to float16. Catches layers whose dtypes do not meet,
+    and that compute in no more than the result of autocast needs.
+    """
+    for low in ("bfloat16", "float16") if trial.case.fill.integral else ("bfloat16",):
+        if trial.dtype != torch.float64 or low == "bfloat16":
+            _under_autocast(trial, low)
+
+
+def _under_autocast(trial: Trial, low: str) -> None:
+    dtype, layer, x = TORCH_DTYPES[low], trial.layer, trial.make_input()
+    x = with_plain_ones(x) if trial.device.type == "cpu" else x
+    with blaming(f"forward under autocast to {low}"), torch.autocast(trial.device.type, dtype=dtype):
+        found: object = layer(x)
+    allowed = dict.fromkeys((dtype, torch.float32, trial.dtype))
+    trial.expect(
+        isinstance(found, Tensor) and found.dtype in allowed,
+        "the output under autocast has another dtype",
+        observed=found.dtype if isinstance(found, Tensor) else type(found).__name__,
+        expected=" or ".join(map(str, allowed)),
     )
-    # What stays in float16 overflows where bfloat16 does not.
-    bound = rounding.overflowing(bound, expected.magnitude, found.dtype)
-    what = "output values under autocast are further off than bfloat16 explains"
-    return compare_all(what, found, Expectation(expected.values, bound), "output")
+    assert isinstance(found, Tensor)
+
+    def expected(exact: Expectation, stored: torch.dtype) -> Expectation:
+        bound = rounding.bound(exact.magnitude, exact.terms, dtype, accumulation=dtype, operands=PRECISIONS[low])
+        # What stays in another dtype may overflow where this one does not.
+        return Expectation(exact.values, rounding.overflowing(bound, exact.magnitude, stored))
+
+    what = f"output values under autocast are further off than {low} explains"
+    trial.close(what, found, expected(trial.expected_tokens, found.dtype))
+    if not trial.case.backward.requires_grad:
+        return
+    with blaming(f"backward after autocast to {low}"):
+        gradients = trial.differentiate(layer, x, found, trial.make_cotangent().to(found.dtype))
+    for name, gradient in gradients.items():
+        trial.expect(gradient is not None, f"no gradient reaches the {name} under autocast", observed="None")
+        assert gradient is not None
+        what = f"values of the {name} gradient under autocast are further off than {low} explains"
+        trial.close(what, gradient, expected(trial.expected_gradient(name), dtype), name)
 
 
-@checks("H6", on="compiled")
-def exports(trial: Trial) -> Verdict:
-    """``torch.export`` takes the layer, and the exported program gives the same output.
+@law("H6", on="compiled")
+def exports(trial: Trial) -> None:
+    """``torch.export`` takes the layer, with fixed and with dynamic shapes, and the program gives the same output.
 
-    Catches data-dependent control flow.
+    A program of dynamic shapes is run at a later size, too. Catches data-dependent control flow, and sizes that are
+    made constants.
     """
-    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     x = trial.make_input("contiguous").detach()
     with blaming("torch.export"), torch.no_grad():
         program = torch.export.export(trial.layer, (x,))
         found: object = program.module()(x)
-    if not isinstance(found, Tensor) or found.shape != trial.case.output_shape:
-        return Failed(
-            "the exported program gives another kind of output", observed=type(found).__name__, expected="Tensor"
+    tokens = trial.shaped("the exported program gives another kind of output", found, trial.case.output_shape)
+    trial.unchanged(tokens, "change by torch.export")
+    for case in later_cases(trial.case)[:1]:
+        given = Trial(case, trial.implementation, trial.device)
+        given.values = replace(given.values, weight=trial.values.weight, bias=trial.values.bias)
+        later = given.make_input("contiguous").detach()
+        # Not every size can be a dynamic one: torch takes a size of 1 for a constant, so the larger input is exported.
+        dynamic = (dict.fromkeys(range(later.ndim - 1), torch.export.Dim.AUTO),)
+        with blaming("torch.export with dynamic shapes"), torch.no_grad():
+            program = torch.export.export(trial.layer, (later,), dynamic_shapes=dynamic)
+            found = program.module()(later)
+        what = "the program exported with dynamic shapes gives another kind of output"
+        trial.close(
+            "output values of the exported program are wrong",
+            trial.shaped(what, found, case.output_shape),
+            given.expected_tokens,
         )
-    return same_tokens(trial, found, "change by torch.export")
 
 
-@checks("H7", on="drawn")
-def empty_batch(trial: Trial) -> Verdict:
+@law("H7", on="drawn", empty_batch=True)
+def empty_batch(trial: Trial) -> None:
     """An empty batch gives an empty output of the right shape, and zero gradients of the parameters.
 
     The batch of a case is emptied, and nothing else of it changed. Catches reshapes that infer a size from nothing.
     """
-    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     layer, wanted = trial.make_layer(), trial.case.backward.requires_grad
     x = trial.make_input().detach()[:0].requires_grad_("input" in wanted)
     found = trial.call(layer, x, "forward of an empty batch")
-    shape = (0, *trial.case.output_shape[1:])
-    if not isinstance(found, Tensor) or found.shape != shape:
-        observed = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
-        return Failed("an empty batch has the wrong shape", observed=str(observed), expected=str(list(shape)))
+    tokens = trial.shaped("an empty batch has the wrong shape", found, (0, *trial.case.output_shape[1:]))
     if not wanted:
-        return Passed()
+        return
     tensors = [x if name == "input" else getattr(layer.conv, name) for name in wanted]
     with blaming("backward of an empty batch"):
-        gradients = torch.autograd.grad(found, tensors, trial.make_cotangent()[:0])
+        gradients = torch.autograd.grad(tokens, tensors, trial.make_cotangent()[:0])
     for name, gradient in zip(wanted, gradients, strict=True):
-        if bool((gradient != 0).any()):
-            return Failed(f"the {name} gradient of an empty batch is not zero", observed="other values", expected="0")
-    return Passed()
+        what = f"the {name} gradient of an empty batch is not zero"
+        trial.expect(not bool((gradient != 0).any()), what, observed="other values", expected="0")
+
+
+@law("H7", on="compiled")
+def empty_batch_compiled(trial: Trial) -> None:
+    """Compiled, too, an empty batch gives an empty output of the right shape.
+
+    Traced without a compiler behind it, since this is about shapes. Catches operators of one's own whose fakes divide
+    by the batch.
+    """
+    layer = trial.make_layer()
+    x = trial.make_input().detach()[:0]
+    with blaming("forward of an empty batch, compiled"):
+        found: object = torch.compile(fresh_call(layer), fullgraph=True, backend="aot_eager")(x)
+    trial.shaped("compiled, an empty batch has the wrong shape", found, (0, *trial.case.output_shape[1:]))

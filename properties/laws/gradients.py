@@ -2,36 +2,35 @@
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from oracles import rounding
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Fill
 from properties.cases.fill import miss_probability
-from properties.laws.law import checks
-from properties.trials.comparison import compare_all, compare_bounded, compare_exact
-from properties.trials.trial import Expectation, Raised, Trial, Unusable, blaming
-from properties.trials.verdict import Failed, Inapplicable, Passed, Verdict
+from properties.laws.law import law
+from properties.trials.comparison import EXACT, ROUNDED, Expectation
+from properties.trials.trial import Raised, Trial, blaming
 
 
-@checks("C11")
-def runs_backward(trial: Trial) -> Verdict:
+@law("C11", small_scope=True)
+def runs_backward(trial: Trial) -> None:
     """Whichever of input, weight and bias require a gradient, each of them gets one, of its own shape and dtype.
 
     Catches detached results, hand-written backward passes that assume a dense cotangent, and mixed dtypes.
     """
     wanted = trial.case.backward.requires_grad
     if not wanted:
-        return Inapplicable("the case asks for no gradients")
-    if not trial.tokens.requires_grad:
-        named = f"{' and '.join(wanted)} {'does' if len(wanted) == 1 else 'do'}"
-        return Failed(
-            f"the output does not require a gradient, but {named}",
-            observed="requires_grad False",
-            expected="requires_grad True",
-        )
+        trial.inapplicable("the case asks for no gradients")
+    named = f"{' and '.join(wanted)} {'does' if len(wanted) == 1 else 'do'}"
+    trial.expect(
+        trial.tokens.requires_grad,
+        f"the output does not require a gradient, but {named}",
+        observed="requires_grad False",
+        expected="requires_grad True",
+    )
     if isinstance(trial.backward_pass, Raised):
         raise trial.backward_pass
     shapes = {
@@ -40,93 +39,67 @@ def runs_backward(trial: Trial) -> Verdict:
         "bias": (trial.case.spec.out_features,),
     }
     for name, gradient in trial.backward_pass.items():
-        if gradient is None:
-            return Failed(f"no gradient reaches the {name}", observed="None", expected="a gradient")
+        reaches = gradient is not None
+        trial.expect(reaches, f"no gradient reaches the {name}", observed="None", expected="a gradient")
+        assert gradient is not None
         found = f"{list(gradient.shape)} {gradient.dtype}"
         expected = f"{list(shapes[name])} {trial.dtype}"
-        if found != expected:
-            return Failed(f"the gradient of the {name} has the wrong form", observed=found, expected=expected)
-    return Passed()
+        what = f"the gradient of the {name} has the wrong form"
+        trial.expect(found == expected, what, observed=found, expected=expected)
 
 
-def _exact(trial: Trial, name: str) -> Verdict:
+def _compare(trial: Trial, name: str, which: str) -> None:
     what = f"values of the {name} gradient differ from the adjoint"
-    verdict = compare_exact(what, trial.gradient(name), trial.expected_gradient(name), name)
-    return (
-        replace(verdict, miss=miss_probability(trial.case, gradient=True)) if isinstance(verdict, Passed) else verdict
-    )
+    trial.close(what, trial.gradient(name), trial.expected_gradient(name), name, which)
 
 
-def _bounded(trial: Trial, name: str) -> Verdict:
-    what = f"values of the {name} gradient differ from the adjoint"
-    return compare_bounded(what, trial.gradient(name), trial.expected_gradient(name), name)
+_FALSE_PASS = partial(miss_probability, gradient=True)
 
 
-@checks("C11", "C9", "C10")
-def input_gradient_exact(trial: Trial) -> Verdict:
+@law("C11", "C9", "C10", needs_output=False, small_scope=True, false_pass=_FALSE_PASS)
+def input_gradient_exact(trial: Trial) -> None:
     """On integers, the input's gradient sums over all windows that cover a pixel, bit for bit.
 
     Catches windows that overwrite each other where they overlap, and gradients that land on the wrong pixel.
     """
-    return _exact(trial, "input")
+    _compare(trial, "input", EXACT)
 
 
-@checks("C11", "C9", "C10")
-def input_gradient_bounded(trial: Trial) -> Verdict:
+@law("C11", "C9", "C10", needs_output=False)
+def input_gradient_bounded(trial: Trial) -> None:
     """On real numbers, the input's gradient is within the rounding bound of the adjoint."""
-    return _bounded(trial, "input")
+    _compare(trial, "input", ROUNDED)
 
 
-@checks("C11")
-def weight_gradient_exact(trial: Trial) -> Verdict:
+@law("C11", needs_output=False, small_scope=True, false_pass=_FALSE_PASS)
+def weight_gradient_exact(trial: Trial) -> None:
     """On integers, the weight's gradient sums over all samples and windows, bit for bit.
 
     Catches missing samples or windows, swapped taps, and scaling by the batch.
     """
-    return _exact(trial, "weight")
+    _compare(trial, "weight", EXACT)
 
 
-@checks("C11")
-def weight_gradient_bounded(trial: Trial) -> Verdict:
+@law("C11", needs_output=False)
+def weight_gradient_bounded(trial: Trial) -> None:
     """On real numbers, the weight's gradient is within the rounding bound of the adjoint."""
-    return _bounded(trial, "weight")
+    _compare(trial, "weight", ROUNDED)
 
 
-@checks("C11")
-def bias_gradient_exact(trial: Trial) -> Verdict:
+@law("C11", needs_output=False, false_pass=_FALSE_PASS)
+def bias_gradient_exact(trial: Trial) -> None:
     """On integers, the bias's gradient is the cotangent summed over samples and tokens, bit for bit."""
-    return _exact(trial, "bias")
+    _compare(trial, "bias", EXACT)
 
 
-@checks("C11")
-def bias_gradient_bounded(trial: Trial) -> Verdict:
+@law("C11", needs_output=False)
+def bias_gradient_bounded(trial: Trial) -> None:
     """On real numbers, the bias's gradient is within the rounding bound of the adjoint."""
-    return _bounded(trial, "bias")
+    _compare(trial, "bias", ROUNDED)
 
 
-@checks("C11", on="drawn")
-def gradient_accumulates(trial: Trial) -> Verdict:
-    """``backward()`` adds to the gradients that are there already: twice gives the double.
-
-    Catches backward passes that write into ``.grad`` themselves, and graphs that can be used only once.
-    """
-    name, layer, x = _first_wanted(trial), trial.make_layer(), trial.make_input()
-    for _ in range(2):
-        tokens = trial.embed(layer, x, "forward")
-        with blaming("backward"):
-            torch.autograd.backward(tokens, trial.make_cotangent())
-    gradient = x.grad if name == "input" else getattr(layer.conv, name).grad
-    if gradient is None:
-        return Failed(f"backward leaves no gradient of the {name}", observed="None", expected="a gradient")
-    expected = trial.expected_gradient(name)
-    # Two runs and their sum may round; on integers nothing does, for doubling is exact, unless it overflows.
-    bound = rounding.overflowing(5 * expected.bound, 2 * expected.magnitude, trial.dtype)
-    twice = Expectation(2 * trial.gradient(name).double(), bound)
-    return compare_all(f"values of the accumulated {name} gradient are not twice the gradient", gradient, twice, name)
-
-
-@checks("C11", on="drawn")
-def second_derivative(trial: Trial) -> Verdict:
+@law("C11", on="drawn")
+def second_derivative(trial: Trial) -> None:
     """Each gradient can be differentiated again, and that gives what the adjoint's own derivative is.
 
     The layer is bilinear. So the input gradient, contracted with the input, has the weight gradient as its derivative
@@ -135,13 +108,13 @@ def second_derivative(trial: Trial) -> Verdict:
     has the bias as its derivative by the cotangent. Catches backward passes that cannot be differentiated, and ones
     whose derivative is another.
     """
-    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     every = _wanting_every_gradient(trial)
     layer, x, cotangent = every.make_layer(), every.make_input(), every.make_cotangent().requires_grad_()
     parameters = _parameters(every, layer)
     tokens = every.embed(layer, x, "forward")
     if not tokens.requires_grad:
-        raise Unusable("the output requires no gradient (see runs_backward)")
+        trial.inapplicable("the output requires no gradient (see runs_backward)")
+    trial.spare_memory()
     with blaming("the second backward pass"):
         by_input, by_weight, *by_bias = torch.autograd.grad(tokens, [x, *parameters], cotangent, create_graph=True)
         along = every.values.x.to(every.device).nan_to_num()
@@ -163,12 +136,8 @@ def second_derivative(trial: Trial) -> Verdict:
         exactly_bias = Expectation(bias.double().expand(tokens.shape), torch.zeros_like(without_bias.bound))
         derivatives.append(("bias gradient by the cotangent", again_bias, exactly_bias, "output"))
     derivatives.append(("input gradient by the cotangent", again_cotangent, without_bias, "output"))
-    verdict: Verdict = Passed()
     for name, found, expected, place in derivatives:
-        verdict = compare_all(f"values of the derivative of the {name} are wrong", found, expected, place)
-        if isinstance(verdict, Failed):
-            return verdict
-    return verdict
+        trial.close(f"values of the derivative of the {name} are wrong", found, expected, place)
 
 
 def _wanting_every_gradient(trial: Trial) -> Trial:
@@ -187,8 +156,8 @@ def _parameters(trial: Trial, layer: Any) -> list[Tensor]:
 _MOST_ELEMENTS_TO_PERTURB = 200
 
 
-@checks("C11", on="drawn")
-def second_derivative_numerically(trial: Trial) -> Verdict:
+@law("C11", on="drawn")
+def second_derivative_numerically(trial: Trial) -> None:
     """By torch's ``gradgradcheck``, the derivative of every gradient is its difference quotient.
 
     Judged in float64, at small sizes and values, where a difference quotient of a bilinear map is accurate. Catches,
@@ -196,16 +165,16 @@ def second_derivative_numerically(trial: Trial) -> Verdict:
     """
     case = trial.case
     if case.input.dtype != "float64":
-        return Inapplicable("the case is not float64")
+        trial.inapplicable("the case is not float64")
     if sum(map(math.prod, (case.input_shape, case.weight_shape, case.output_shape))) > _MOST_ELEMENTS_TO_PERTURB:
-        return Inapplicable("gradgradcheck would cost too much")
-    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
+        trial.inapplicable("gradgradcheck would cost too much")
     case = replace(case, fill=Fill("real", case.fill.seed), backward=Backward((), "random"))
     every = _wanting_every_gradient(Trial(case, trial.implementation, trial.device))
+    trial.spare_memory()
     layer, cotangent = every.make_layer(), every.make_cotangent().requires_grad_()
     inputs = (every.make_input("contiguous"), *_parameters(every, layer))
     with blaming("gradgradcheck"):
-        torch.autograd.gradgradcheck(
+        agrees = torch.autograd.gradgradcheck(
             lambda x, *_: every.embed(layer, x, "forward"),
             inputs,
             cotangent,
@@ -213,13 +182,4 @@ def second_derivative_numerically(trial: Trial) -> Verdict:
             # The order of summation may differ from run to run on a GPU.
             nondet_tol=1e-10,
         )
-    return Passed()
-
-
-def _first_wanted(trial: Trial) -> str:
-    """The first tensor whose gradient the case asks for; unusable where it is not there."""
-    if not trial.case.backward.requires_grad:
-        raise Unusable("the case asks for no gradients")
-    name = trial.case.backward.requires_grad[0]
-    trial.gradient(name)
-    return name
+    trial.expect(agrees, "gradgradcheck fails")

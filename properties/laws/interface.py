@@ -1,14 +1,16 @@
 """What the layer looks like: its constructor, its convolution, its parameters (C1 to C3)."""
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from properties.laws.law import checks
+from oracles import rounding, unfold
+from properties.laws.law import law
+from properties.trials.comparison import Expectation
 from properties.trials.trial import Raised, Trial, Unusable, blaming
-from properties.trials.verdict import Failed, Inapplicable, Passed, Verdict
 
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -20,8 +22,8 @@ def _construct(trial: Trial) -> Any:
         raise Unusable("the constructor raised (see constructs)") from raised
 
 
-@checks("C1")
-def constructs(trial: Trial) -> Verdict:
+@law("C1", needs_output=False)
+def constructs(trial: Trial) -> None:
     """Positional and keyword calls build the same module, and leaving arguments out means their defaults.
 
     Catches reordered parameters, missing defaults, and constructors that raise or return something else.
@@ -36,13 +38,8 @@ def constructs(trial: Trial) -> Verdict:
         with blaming(f"the constructor, called with {kind} arguments,"):
             other = trial.implementation(*arguments)
         expected, found = _shapes(by_keyword), _shapes(other)
-        if found != expected:
-            return Failed(
-                f"{kind} and keyword arguments build different layers",
-                observed=f"{kind}: {found}",
-                expected=f"keyword: {expected}",
-            )
-    return Passed()
+        what = f"{kind} and keyword arguments build different layers"
+        trial.expect(found == expected, what, observed=f"{kind}: {found}", expected=f"keyword: {expected}")
 
 
 def _shapes(layer: object) -> dict[str, object]:
@@ -55,28 +52,26 @@ def _shapes(layer: object) -> dict[str, object]:
     return found
 
 
-@checks("C2")
-def rejects_data_dim(trial: Trial) -> Verdict:
-    """A ``data_dim`` other than 1, 2 or 3 raises ``ValueError``.
+@law("C2", needs_output=False)
+def rejects_data_dim(trial: Trial) -> None:
+    """A ``data_dim`` other than the integers 1, 2 or 3 raises ``ValueError``.
 
-    Catches layers that fail later with something else, or build a layer of another dimensionality.
+    Catches layers that fail later with something else, or build a layer of another dimensionality, ``True`` for 1.
     """
     spec = trial.case.spec
-    for data_dim in (0, 4, -1, 5):
-        described = f"data_dim={data_dim}"
-        try:
-            trial.implementation(spec.in_features, spec.out_features, data_dim, spec.patch_size, spec.stride, spec.bias)
-        except ValueError:
-            continue
-        except (Exception, SystemExit) as error:
-            raised = Raised("", error)
-            return Failed(f"{described} raises another error", observed=raised.observed, expected="ValueError")
-        return Failed(f"{described} is accepted", observed="no exception", expected="ValueError")
-    return Passed()
+    for data_dim in (0, 4, -1, 5, 2.5, "2", True):
+        described = f"data_dim={data_dim!r}"
+        arguments = (spec.in_features, spec.out_features, data_dim, spec.patch_size, spec.stride, spec.bias)
+        error = trial.refusal(partial(trial.implementation, *arguments))
+        accepted = f"{described} is accepted"
+        trial.expect(error is not None, accepted, observed="no exception", expected="ValueError")
+        assert error is not None
+        what, observed = f"{described} raises another error", Raised("", error).observed
+        trial.expect(isinstance(error, ValueError), what, observed=observed, expected="ValueError")
 
 
-@checks("C3")
-def holds_conv(trial: Trial) -> Verdict:
+@law("C3", needs_output=False)
+def holds_conv(trial: Trial) -> None:
     """``conv`` is a ``torch.nn.Conv{d}d`` of the asked geometry that holds all parameters, and attributes tell it.
 
     Catches ignored arguments, padding, a bias that is always or never there, and parameters beside the convolution.
@@ -85,8 +80,7 @@ def holds_conv(trial: Trial) -> Verdict:
     with blaming("reading conv"):
         conv = getattr(layer, "conv", None)
     kind = _CONVOLUTIONS[spec.data_dim]
-    if not isinstance(conv, kind):
-        return _differs("conv", type(conv).__name__, f"torch.nn.{kind.__name__}")
+    _same(trial, isinstance(conv, kind), "conv", type(conv).__name__, f"torch.nn.{kind.__name__}")
     each_axis = (1,) * spec.data_dim
     expected: dict[str, object] = {
         "conv.in_channels": spec.in_features,
@@ -103,30 +97,74 @@ def holds_conv(trial: Trial) -> Verdict:
     for name, value in expected.items():
         holder, _, attribute = name.rpartition(".")
         found = getattr(conv if holder else layer, attribute, "missing")
-        if found != value or isinstance(found, bool):
-            return _differs(name, repr(found), repr(value))
+        _same(trial, found == value and not isinstance(found, bool), name, repr(found), repr(value))
     names = ["conv.weight", "conv.bias"] if spec.bias else ["conv.weight"]
     parameters = dict(layer.named_parameters())
-    if list(parameters) != names:
-        return _differs("parameters", ", ".join(parameters) or "none", ", ".join(names))
-    if tuple(parameters["conv.weight"].shape) != trial.case.weight_shape:
-        return _differs("conv.weight", str(list(parameters["conv.weight"].shape)), str(list(trial.case.weight_shape)))
+    _same(trial, list(parameters) == names, "parameters", ", ".join(parameters) or "none", ", ".join(names))
+    keys = list(layer.state_dict())
+    _same(trial, keys == names, "keys of the state dict", ", ".join(keys) or "none", ", ".join(names))
+    shape, expected_shape = list(parameters["conv.weight"].shape), list(trial.case.weight_shape)
+    _same(trial, shape == expected_shape, "conv.weight", str(shape), str(expected_shape))
+    default = torch.get_default_dtype()
     for name, parameter in parameters.items():
-        if not parameter.requires_grad:
-            return _differs(f"{name}.requires_grad", "False", "True")
-        if parameter.dtype != torch.get_default_dtype():
-            return _differs(f"{name}.dtype", str(parameter.dtype), f"the default dtype, {torch.get_default_dtype()}")
-    if isinstance(trial.construction, Raised):
-        return Failed("its parameters cannot be set", observed=str(trial.construction), expected="no exception")
-    return Passed()
+        _same(trial, parameter.requires_grad, f"{name}.requires_grad", "False", "True")
+        right = parameter.dtype == default
+        _same(trial, right, f"{name}.dtype", str(parameter.dtype), f"the default dtype, {default}")
+    can_be_set = not isinstance(trial.construction, Raised)
+    what = "its parameters cannot be set"
+    trial.expect(can_be_set, what, observed=trial.construction, expected="no exception")
 
 
-def _differs(name: str, observed: str, expected: str) -> Failed:
-    return Failed(f"{name} differs from the contract", observed=observed, expected=expected)
+def _same(trial: Trial, holds: bool, name: str, observed: str, expected: str) -> None:
+    trial.expect(holds, f"{name} differs from the contract", observed=observed, expected=expected)
 
 
-@checks("C3")
-def default_initialisation(trial: Trial) -> Verdict:
+@law("C3", on="drawn", needs_output=False)
+def made_as_torch_makes_modules(trial: Trial) -> None:
+    """Parameters are of torch's default dtype, on its default device, and ``train()`` and ``eval()`` return the layer.
+
+    Catches constructors that name a dtype or a device of their own, and methods that forget what they return.
+    """
+    layer, dtype, what = _construct(trial), torch.float64, "parameters are not of torch's default dtype"
+    for name, mode in (("train", layer.train), ("eval", layer.eval)):
+        with blaming(f"{name}()"):
+            returned = mode() is layer
+        trial.expect(returned, f"{name}() does not return the layer", observed="something else", expected="the layer")
+    default = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        found = {parameter.dtype for parameter in _construct(trial).parameters()}
+    finally:
+        torch.set_default_dtype(default)
+    trial.expect(found == {dtype}, what, observed=", ".join(map(str, found)), expected=dtype)
+    with torch.device("meta"):
+        devices = {parameter.device.type for parameter in _construct(trial).parameters()}
+    what = "parameters are not on torch's default device"
+    trial.expect(devices == {"meta"}, what, observed=", ".join(devices), expected="meta")
+
+
+@law("H4", on="drawn", needs_output=False)
+def draws_as_torch_does(trial: Trial) -> None:
+    """The constructor draws what ``torch.nn.Conv{d}d`` draws: the same seed gives the same parameters.
+
+    So a model keeps its weights where this layer takes the place of a convolution. Catches initialisations that are
+    drawn twice, or in another order.
+    """
+    spec, layer = trial.case.spec, _construct(trial)
+    trial.set_seed(trial.case.fill.seed)
+    convolution = _CONVOLUTIONS[spec.data_dim](
+        spec.in_features, spec.out_features, spec.patch_size, spec.step, bias=spec.bias
+    )
+    named = dict(layer.named_parameters())
+    for name, parameter in convolution.named_parameters():
+        found = named.get(f"conv.{name}")
+        right = found is not None and torch.equal(found.cpu(), parameter)
+        what = f"conv.{name} is not what torch's convolution draws from the same seed"
+        trial.expect(right, what, observed="other values", expected="the same values")
+
+
+@law("C3", needs_output=False)
+def default_initialisation(trial: Trial) -> None:
     """Weight and bias start uniform in ``[-1/sqrt(K), 1/sqrt(K)]``, torch's default for a convolution.
 
     Judged by range, mean and mean square of 256 output channels, each within eight standard deviations: a correct layer
@@ -139,31 +177,32 @@ def default_initialisation(trial: Trial) -> Verdict:
         layer = trial.implementation(spec.in_features, channels, spec.data_dim, spec.patch_size, spec.stride, spec.bias)
     conv = getattr(layer, "conv", None)
     if conv is None:
-        raise Unusable("the layer holds no conv (see holds_conv)")
+        trial.inapplicable("the layer holds no conv (see holds_conv)")
     tensors = {"conv.weight": getattr(conv, "weight", None), "conv.bias": getattr(conv, "bias", None)}
+    if not any(isinstance(tensor, Tensor) for tensor in tensors.values()):
+        trial.inapplicable("the convolution holds no parameters (see holds_conv)")
     limit = 1 / math.sqrt(spec.terms)
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
             continue
         sample = tensor.detach().double() / limit
-        if float(sample.abs().max()) > 1 + 1e-6:
-            return Failed(
-                f"{name} starts outside torch's default range",
-                observed=f"largest magnitude {float(sample.abs().max()) * limit:.6g}",
-                expected=f"at most 1/sqrt(K) = {limit:.6g}, K = {spec.terms}",
-            )
+        trial.expect(
+            float(sample.abs().max()) <= 1 + 1e-6,
+            f"{name} starts outside torch's default range",
+            observed=f"largest magnitude {float(sample.abs().max()) * limit:.6g}",
+            expected=f"at most 1/sqrt(K) = {limit:.6g}, K = {spec.terms}",
+        )
         # For a uniform variable on [-1, 1]: mean 0, variance 1/3; its square has mean 1/3, variance 4/45.
         for moment, value, expected, variance in (
             ("mean", sample.mean(), 0.0, 1 / 3),
             ("mean square", sample.square().mean(), 1 / 3, 4 / 45),
         ):
-            if abs(float(value) - expected) > 8 * math.sqrt(variance / sample.numel()):
-                return Failed(
-                    f"{name} does not start uniform in torch's default range",
-                    observed=f"{moment} of {name} * sqrt(K) is {float(value):.6g} over {sample.numel()} values",
-                    expected=f"{expected:.6g}",
-                )
-    return Passed()
+            trial.expect(
+                abs(float(value) - expected) <= 8 * math.sqrt(variance / sample.numel()),
+                f"{name} does not start uniform in torch's default range",
+                observed=f"{moment} of {name} * sqrt(K) is {float(value):.6g} over {sample.numel()} values",
+                expected=f"{expected:.6g}",
+            )
 
 
 # The documentation's examples, by data_dim: the arguments that they give, the input and the output.
@@ -174,25 +213,26 @@ EXAMPLES = {
 }
 
 
-@checks("C17")
-def documented_examples(trial: Trial) -> Verdict:
-    """The documentation's example of the case's dimensionality runs as it stands there, defaults and all.
+@law("C17", needs_output=False)
+def documented_examples(trial: Trial) -> None:
+    """The documentation's example of the case's dimensionality runs as it stands there, defaults and all, on real data.
 
-    Judged on the landmarks of those examples. An input of zeros gives the bias. Catches other defaults, and limits on
-    size or channels that only sizes of real use exceed.
+    Judged on the landmarks of those examples. Catches other defaults, and limits on size or channels that only sizes of
+    real use exceed.
     """
     arguments, given, expected = EXAMPLES[trial.case.spec.data_dim]
     if vars(trial.case.spec) != {"stride": None, "bias": True, **arguments}:
-        return Inapplicable("the case is no example of the documentation")
+        trial.inapplicable("the case is no example of the documentation")
     trial.set_seed(trial.case.fill.seed)
+    x = torch.randn(given, device=trial.device)
     with blaming(f"the documentation's example, {list(given)},"), torch.no_grad():
         layer = trial.implementation(**arguments).to(trial.device)
-        tokens = layer(torch.zeros(given, device=trial.device))
-        right = tokens.shape == expected and torch.equal(tokens, layer.conv.bias.expand(expected))
-    if not right:
-        return Failed(
-            f"the documentation's example gives something else for zeros of shape {list(given)}",
-            observed=f"shape {list(tokens.shape)}" if tokens.shape != expected else "tokens that are not the bias",
-            expected=f"the bias in each of {list(expected)}",
-        )
-    return Passed()
+        found: object = layer(x)
+        weight, bias = layer.conv.weight.double(), layer.conv.bias.double()
+    tokens = trial.shaped("the documentation's example has another shape", found, expected)
+    values, step = x.double(), trial.case.spec.step
+    magnitude = unfold.forward(values.abs(), weight.abs(), bias.abs(), step)
+    bound = rounding.bound(magnitude, trial.case.spec.terms + 1, tokens.dtype, accumulation=tokens.dtype)
+    right = Expectation(unfold.forward(values, weight, bias, step), bound)
+    # At a size that is not the case's.
+    trial.close("values of the documentation's example are wrong", tokens, right)

@@ -1,7 +1,8 @@
-"""A property: one function of one trial that returns a verdict; it names the clauses of the contract that it checks."""
+"""A law: one function of one trial, which raises a ``Violation`` where it does not hold."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 
@@ -11,24 +12,44 @@ from properties.trials.faults import fault_behind
 from properties.trials.implementation import Implementation
 from properties.trials.settings import undisturbed
 from properties.trials.trial import Raised, TorchFault, Trial, Unusable
-from properties.trials.verdict import Failed, Inapplicable, Passed, Verdict
+from properties.trials.verdict import Failed, Inapplicable, Passed, Verdict, Violation
+
+Judged = Literal["cases", "drawn", "compiled", "histories", "copies"]
+
+
+class VacuousLaw(Exception):  # noqa: N818 - it reads as what is wrong with the harness
+    """A law expected nothing of a layer, so that it could not fail: a fault of the harness."""
 
 
 @dataclass(frozen=True)
-class Property:
+class Law:
     """A named law of the contract.
 
-    ``on`` says which of a run's trials it judges: all ``cases``, only the ``drawn`` ones, where it would cost much and
-    say nothing new on the landmarks, or only those that are ``compiled``. ``autocast`` says whether it runs the layer
-    under autocast, which is off everywhere else.
+    Attributes:
+        name: of the function.
+        clauses: those of the contract that it checks, the one that it is cited with first.
+        statement: the law in a sentence, then why it must hold or what it catches.
+        judge: the function.
+        on: which of a run's trials it judges: all ``cases``, only the ``drawn`` ones, where it would cost much and say
+            nothing new on the landmarks, only those that are ``compiled``, only ``histories``, or only those with
+            ``copies`` in them.
+        needs_output: whether it says nothing where the plain forward pass gives no tensor of the right form.
+        small_scope: whether it judges every small shape.
+        autocast: whether it runs the layer under autocast, which is off everywhere else.
+        empty_batch: whether it empties the batch of the case.
+        false_pass: how likely a wrong bilinear map is to pass on a case, where that is known.
     """
 
     name: str
     clauses: tuple[str, ...]
-    law: str
-    judge: Callable[[Trial], Verdict]
-    on: str = "cases"
+    statement: str
+    judge: Callable[[Trial], None]
+    on: Judged = "cases"
+    needs_output: bool = True
+    small_scope: bool = False
     autocast: bool = False
+    empty_batch: bool = False
+    false_pass: Callable[[Case], float | None] | None = None
 
     @property
     def level(self) -> str:
@@ -36,19 +57,30 @@ class Property:
         return CLAUSES[self.clauses[0]].level
 
     def __call__(self, trial: Trial) -> Verdict:
-        """Judge a trial: on every path there is a verdict."""
+        """Judge a trial.
+
+        Raises:
+            VacuousLaw: where the law expected nothing.
+        """
+        trial.begin()
         try:
-            verdict = self.judge(trial)
+            if self.needs_output:
+                trial.output()
+            self.judge(trial)
         except Unusable as missing:
             return Inapplicable(str(missing), torch_fault=isinstance(missing, TorchFault))
         except Raised as raised:
-            return Failed(f"{raised.doing} raised an exception", observed=raised.observed, expected="no exception")
-        if not isinstance(verdict, Passed | Failed | Inapplicable):
-            raise TypeError(f"property {self.name} must return a verdict, got {verdict!r}")
-        if isinstance(verdict, Failed):
-            fault = fault_behind(trial, verdict, torch.bfloat16 if self.autocast else trial.dtype)
-            return Inapplicable(fault, torch_fault=True) if fault else verdict
-        return verdict
+            failed = Failed(f"{raised.doing} raised an exception", observed=raised.observed, expected="no exception")
+        except Violation as violation:
+            failed = violation.failed
+        else:
+            if trial.expectations == 0 and trial.unjudged:
+                return Inapplicable(trial.unjudged)
+            if trial.expectations == 0:
+                raise VacuousLaw(f"the law {self.name} expected nothing of {trial.case.describe()}")
+            return Passed(trial.slack, self.false_pass(trial.case) if self.false_pass else None)
+        fault = fault_behind(trial, failed, torch.bfloat16 if self.autocast else trial.dtype)
+        return Inapplicable(fault, torch_fault=True) if fault else failed
 
     def judge_case(self, case: Case, implementation: Implementation, device: str = "cpu") -> Verdict:
         """Judge a case in a trial of its own, undisturbed by what ran before."""
@@ -56,15 +88,22 @@ class Property:
             return self(Trial(case, implementation, device))
 
 
-def checks(
-    *clauses: str, on: str = "cases", autocast: bool = False
-) -> Callable[[Callable[[Trial], Verdict]], Property]:
-    """Make a property of a function of a trial, which checks the named clauses; its docstring is the law."""
+def law(
+    *clauses: str,
+    on: Judged = "cases",
+    needs_output: bool = True,
+    small_scope: bool = False,
+    autocast: bool = False,
+    empty_batch: bool = False,
+    false_pass: Callable[[Case], float | None] | None = None,
+) -> Callable[[Callable[[Trial], None]], Law]:
+    """Make a law of a function of a trial, which checks the named clauses; its docstring states it."""
 
-    def make(judge: Callable[[Trial], Verdict]) -> Property:
-        law = (judge.__doc__ or "").strip()
-        if not clauses or not law:
-            raise TypeError(f"property {judge.__name__} must name its clauses and state its law in a docstring")
-        return Property(judge.__name__, clauses, law, judge, on, autocast)
+    def make(judge: Callable[[Trial], None]) -> Law:
+        statement = (judge.__doc__ or "").strip()
+        if not clauses or not statement:
+            raise TypeError(f"the law {judge.__name__} must name its clauses and state itself in a docstring")
+        fields = (on, needs_output, small_scope, autocast, empty_batch, false_pass)
+        return Law(judge.__name__, clauses, statement, judge, *fields)
 
     return make

@@ -7,11 +7,10 @@ import torch
 
 from oracles.windows import covered, origins
 from properties.cases.case import Case
-from properties.laws.law import checks
-from properties.trials.comparison import compare_all
+from properties.laws.law import law
+from properties.trials.comparison import Expectation
 from properties.trials.layout import lay_out
-from properties.trials.trial import Expectation, Raised, Trial, Unusable, blaming
-from properties.trials.verdict import Failed, Inapplicable, Passed, Place, Verdict
+from properties.trials.trial import Raised, Trial, blaming
 
 try:  # what comes after Patchify in the models that it was made for
     from nvsubquadratic.modules.position_encoding import PositionEmbeddingND
@@ -22,37 +21,31 @@ HUGE_BATCH = 65_537
 _MOST_ELEMENTS = 2**20
 
 
-@checks("C15", on="drawn")
-def samples_independent(trial: Trial) -> Verdict:
+@law("C15", on="drawn")
+def samples_independent(trial: Trial) -> None:
     """A sample gives the same tokens alone as in its batch, and a change of one sample changes no other.
 
     Catches statistics over the batch, and samples that are mixed up.
     """
     batch = trial.case.input.batch
     if batch == 1:
-        return Inapplicable("the batch is one sample")
-    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
+        trial.inapplicable("the batch is one sample")
     x = trial.values.x.to(trial.device)
     first = Expectation(trial.tokens.detach().double(), 2 * trial.expected_tokens.bound)
-    verdict: Verdict = Passed()
     for sample in {0, batch // 2, batch - 1}:
         alone = trial.call(trial.layer, x[sample : sample + 1].clone(), "forward of one sample alone")
         one = Expectation(first.values[sample : sample + 1], first.bound[sample : sample + 1])
-        if not isinstance(alone, torch.Tensor) or alone.shape != one.values.shape:
-            shape = list(alone.shape) if isinstance(alone, torch.Tensor) else type(alone).__name__
-            return Failed("a batch of one has another shape", observed=str(shape), expected=str(list(one.values.shape)))
-        verdict = compare_all(f"output values of sample {sample} change when it is alone", alone, one, "output")
-        if isinstance(verdict, Failed):
-            return verdict
+        tokens = trial.shaped("a batch of one has another shape", alone, one.values.shape)
+        trial.close(f"output values of sample {sample} change when it is alone", tokens, one)
     others = x.clone()
     others[batch - 1] = -others[batch - 1]
     tokens = trial.embed(trial.layer, others, "forward with one sample changed")
     rest = Expectation(first.values[:-1], first.bound[:-1])
-    return compare_all("output values change with another sample", tokens[:-1], rest, "output")
+    trial.close("output values change with another sample", tokens[:-1], rest)
 
 
-@checks("C15", on="drawn")
-def huge_batch(trial: Trial) -> Verdict:
+@law("C15", on="drawn")
+def huge_batch(trial: Trial) -> None:
     """A batch of 65,537 samples is embedded like any other, forward and backward.
 
     Catches indices that are kept in 16 bits, and grids of GPU blocks that are larger than they may be.
@@ -63,21 +56,18 @@ def huge_batch(trial: Trial) -> Verdict:
         math.prod(trial.case.grid) * trial.case.spec.terms,
     )
     if per_sample * HUGE_BATCH > _MOST_ELEMENTS:
-        return Inapplicable("so many samples of this size would cost too much")
+        trial.inapplicable("so many samples of this size would cost too much")
     batch = trial.case.input.batch
     chosen = torch.arange(HUGE_BATCH, device=trial.device) % batch
     tokens = trial.tokens
     found = trial.call(trial.layer, trial.values.x.to(trial.device)[chosen], "forward of 65,537 samples")
-    shape = [HUGE_BATCH, *tokens.shape[1:]]
-    if not isinstance(found, torch.Tensor) or list(found.shape) != shape:
-        observed = list(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
-        return Failed("a huge batch has the wrong shape", observed=str(observed), expected=str(shape))
+    found = trial.shaped("a huge batch has the wrong shape", found, (HUGE_BATCH, *tokens.shape[1:]))
     expected = Expectation(tokens.detach().double()[chosen], 2 * trial.expected_tokens.bound[chosen])
-    return compare_all("output values are wrong in a batch of 65,537", found, expected, "output")
+    trial.close("output values are wrong in a batch of 65,537", found, expected)
 
 
-@checks("C15", on="drawn")
-def tokens_local(trial: Trial) -> Verdict:
+@law("C15", on="drawn")
+def tokens_local(trial: Trial) -> None:
     """A change of one pixel changes only the tokens whose windows cover it.
 
     Catches context that leaks between tokens: normalisation over the grid, and windows that are too large.
@@ -90,15 +80,8 @@ def tokens_local(trial: Trial) -> Verdict:
         reached = tokens_that_cover(trial, pixel)
         errors = (poked.double() - tokens.double()).abs()
         wrong = ~(errors <= 2 * trial.expected_tokens.bound) & ~reached.unsqueeze(0).unsqueeze(-1)
-        if bool(wrong.any()):
-            at = tuple(int(i) for i in wrong.nonzero()[0])
-            return Failed(
-                f"a token changes with pixel {pixel}, which its window does not cover",
-                where=Place("output", at),
-                observed=f"{float(poked[at]):.17g}",
-                expected=f"{float(tokens[at]):.17g}",
-            )
-    return Passed()
+        what = f"a token changes with pixel {pixel}, which its window does not cover"
+        trial.nowhere(wrong, what, "output", poked, tokens)
 
 
 def pixels_to_change(case: Case) -> list[tuple[int, ...]]:
@@ -126,34 +109,26 @@ def tokens_that_cover(trial: Trial, pixel: tuple[int, ...]) -> torch.Tensor:
     return reached.to(trial.device)
 
 
-@checks("C18", on="drawn")
-def nonfinite_reaches_its_tokens(trial: Trial) -> Verdict:
+@law("C18", on="drawn")
+def nonfinite_reaches_its_tokens(trial: Trial) -> None:
     """NaN or infinity in a covered pixel makes exactly the tokens non-finite that cover it.
 
     Catches inputs that are cleaned on the way in, and products with zero that spread NaN to other tokens.
     """
-    trial.tokens  # noqa: B018 - unusable where the plain forward pass is
     for value, pixel in zip((math.nan, math.inf, -math.inf, math.nan), pixels_to_change(trial.case), strict=True):
         x = trial.values.x.clone()
         _at(x, pixel)[:, -1] = value
         found = trial.embed(trial.layer, lay_out(x.to(trial.device), trial.case.input.layout), f"forward with {value}")
         reached = tokens_that_cover(trial, pixel).unsqueeze(0).unsqueeze(-1).expand_as(found)
-        wrong = found.isfinite() == reached
-        if bool(wrong.any()):
-            at = tuple(int(i) for i in wrong.nonzero()[0])
-            covers = bool(reached[at])
-            does = "does not reach a token whose window covers" if covers else "reaches a token whose window misses"
-            return Failed(
-                f"{value} in pixel {pixel} {does} it",
-                where=Place("output", at),
-                observed=f"{float(found[at]):.17g}",
-                expected="a value that is not finite" if covers else "a finite value",
-            )
-    return Passed()
+        missing, too_far = reached & found.isfinite(), ~reached & ~found.isfinite()
+        what = f"{value} in pixel {pixel} does not reach a token whose window covers it"
+        trial.nowhere(missing, what, "output", found, "a value that is not finite")
+        what = f"{value} in pixel {pixel} reaches a token whose window misses it"
+        trial.nowhere(too_far, what, "output", found, "a finite value")
 
 
-@checks("C16")
-def feeds_position_embedding(trial: Trial) -> Verdict:
+@law("C16", needs_output=False)
+def feeds_position_embedding(trial: Trial) -> None:
     """The output plus a position embedding ``[*g, C_out]`` goes into a channels-last mixer as it is.
 
     Where nvsubquadratic is installed, its ``PositionEmbeddingND`` is added too. Catches tokens that come flattened or
@@ -161,7 +136,7 @@ def feeds_position_embedding(trial: Trial) -> Verdict:
     """
     output = trial.forward_pass
     if isinstance(output, Raised):
-        raise Unusable("forward raised (see runs_forward)")
+        trial.inapplicable("forward raised (see runs_forward)")
     spec, shape = trial.case.spec, trial.case.output_shape
     positions = {"a position embedding": torch.ones(shape[1:], dtype=trial.dtype, device=trial.device)}
     mixer = torch.nn.Linear(shape[-1], 2, device=trial.device, dtype=trial.dtype)
@@ -173,8 +148,6 @@ def feeds_position_embedding(trial: Trial) -> Verdict:
         with blaming(f"adding {name}"):
             embedded = output + position  # type: ignore[operator]
             mixed = mixer(embedded)
-        if embedded.shape != shape or mixed.shape != (*shape[:-1], 2):
-            return Failed(
-                f"{name} does not fit the output", observed=str(list(embedded.shape)), expected=str(list(shape))
-            )
-    return Passed()
+        fits = embedded.shape == shape and mixed.shape == (*shape[:-1], 2)
+        what = f"{name} does not fit the output"
+        trial.expect(fits, what, observed=list(embedded.shape), expected=list(shape))

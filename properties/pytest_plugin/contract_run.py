@@ -18,7 +18,7 @@ from rich.console import Console
 from oracles.agreement import OracleError
 from properties.cases.shrinking import complexity
 from properties.failures.record import Record
-from properties.laws.law import Property
+from properties.laws.law import Law
 from properties.reports.json import write_json
 from properties.reports.text import headline, print_report
 from properties.runs.failure import failure_from
@@ -102,7 +102,7 @@ class ContractRun:
         journal.start(self.plan)
         return LocalWorkers(journal, jobs=1, case_timeout=self._option("case-timeout"))
 
-    def check(self, item: pytest.Item, prop: Property, group: str) -> None:
+    def check(self, item: pytest.Item, prop: Law, group: str) -> None:
         """Have a group of shards run, if that is not done, and fail where one property does not hold on it."""
         outcome = item.stash[_OUTCOME] = {}
         if group not in self.done:
@@ -137,7 +137,7 @@ class ContractRun:
             pytest.fail(f"could not run: {error}", pytrace=False)
         return self.workers.journal.results(self.plan, shards)
 
-    def _examine(self, prop: Property, found: Found) -> Record:
+    def _examine(self, prop: Law, found: Found) -> Record:
         """Shards on which the same property fails share the smallest case of the first."""
         if prop.name not in self.examined:
             self.examined |= self.workers.examine({prop.name: found}, shrink=not self._option("no-shrink"))

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.text import Text
 
 from properties.contract import CLAUSES, LEVELS
-from properties.laws import PROPERTIES
+from properties.laws import LAWS
 from properties.reports.power import mutants
 
 
@@ -17,9 +17,9 @@ def print_clauses(console: Console) -> None:
             if clause.level != level:
                 continue
             console.print(Text(f"{clause.id}  {clause.sentence}"))
-            for prop in PROPERTIES:
+            for prop in LAWS:
                 if clause.id in prop.clauses:
                     killed = ", ".join(mutant.name for mutant in known if mutant.detected_by == prop.name)
                     console.print(Text(f"    {prop.name}{f': {killed}' if killed else ''}"))
     where = f"{len(known)} mutants" if known else "the mutants are in a clone of the project"
-    console.print(Text(f"{len(CLAUSES)} clauses, {len(PROPERTIES)} properties; {where}"))
+    console.print(Text(f"{len(CLAUSES)} clauses, {len(LAWS)} properties; {where}"))

@@ -11,7 +11,7 @@ from properties.diagnosis import explain
 from properties.failures.message import failure_message
 from properties.failures.record import Record, RecordError, write_record
 from properties.failures.replay import replay_command
-from properties.laws.law import Property
+from properties.laws.law import Law
 from properties.runs.options import DEFAULT_DEVICE, DEFAULT_STRENGTH
 from properties.runs.plan import Plan
 from properties.runs.result import Found
@@ -31,7 +31,7 @@ class Failure:
     record: Path | None = None
 
 
-def examine(plan: Plan, prop: Property, found: Found, *, shrink: bool = True) -> Record:
+def examine(plan: Plan, prop: Law, found: Found, *, shrink: bool = True) -> Record:
     """Make a failing case small, run it again, and find the cause.
 
     What ended a process is not run again.
@@ -73,7 +73,7 @@ def failure_from(plan: Plan, record: Record, regressions: Path | None = None) ->
     return Failure(prop.name, record.case, message, path)
 
 
-def run_command(plan: Plan, prop: Property) -> str:
+def run_command(plan: Plan, prop: Law) -> str:
     """What to type, or to call, to run the same cases again and see the property fail."""
     options: dict[str, Any] = {"seed": plan.seed, "cases": plan.cases, "only": [prop.name]}
     if plan.device != DEFAULT_DEVICE:

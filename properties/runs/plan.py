@@ -12,11 +12,21 @@ from properties.cases.landmarks import landmarks
 from properties.cases.space import Space
 from properties.contract import LEVELS
 from properties.failures.record import Record, read_folder, versions
-from properties.laws import PROPERTIES
-from properties.laws.law import Property
+from properties.laws import LAWS
+from properties.laws.law import Law
+from properties.laws.retired import RETIRED
 from properties.runs import sharding
 from properties.runs.options import DEFAULT_DEVICE, DEFAULT_PROFILE, DEFAULT_STRENGTH, PROFILES
-from properties.runs.shard_names import LANDMARKS, REGRESSIONS, is_compiled, is_random, is_small
+from properties.runs.shard_names import (
+    COPIES,
+    HISTORIES,
+    LANDMARKS,
+    REGRESSIONS,
+    is_compiled,
+    is_random,
+    is_small,
+    kind_of,
+)
 from properties.trials.implementation import DEFAULT_IMPLEMENTATION, CannotRun, Implementation, resolve
 
 
@@ -34,7 +44,7 @@ class Plan:
     device: str
     dtypes: tuple[str, ...]
     levels: tuple[str, ...]
-    properties: tuple[Property, ...]
+    properties: tuple[Law, ...]
     only: tuple[str, ...]
     expected_failures: Mapping[str, str]
     scope_margin: int = 0
@@ -78,7 +88,7 @@ class Plan:
             self.dtypes,
             eager="cases" in on or ("drawn" in on and self.cases > 0),
             compiled="compiled" in on and self.cases > 0,
-            emptied=self.cases > 0 and any(prop.name == "empty_batch" for prop in self.properties),
+            emptied=self.cases > 0 and any(prop.empty_batch for prop in self.properties),
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -121,7 +131,7 @@ class Plan:
             data["device"],
             tuple(data["dtypes"]),
             tuple(data["levels"]),
-            tuple(prop for prop in PROPERTIES if prop.name in data["properties"]),
+            tuple(prop for prop in LAWS if prop.name in data["properties"]),
             tuple(data["only"]),
             data["expected_failures"],
             data["scope_margin"],
@@ -130,7 +140,7 @@ class Plan:
             (data["part"][0], data["part"][1]),
         )
 
-    def properties_of(self, shard: str) -> tuple[Property, ...]:
+    def properties_of(self, shard: str) -> tuple[Law, ...]:
         """The properties that are judged on the cases of a shard, or of a kind of shard."""
         if shard == REGRESSIONS:
             failed = {record.prop.name for record in self.replayed.values()}
@@ -138,11 +148,13 @@ class Plan:
         if is_compiled(shard):
             return tuple(prop for prop in self.properties if prop.on == "compiled")
         if is_small(shard):
-            return tuple(prop for prop in self.properties if prop.name in small_scope.PROPERTIES)
+            return tuple(prop for prop in self.properties if prop.small_scope)
+        if kind_of(shard) in (HISTORIES, COPIES):
+            return tuple(prop for prop in self.properties if prop.on == kind_of(shard))
         on = ("cases",) if shard == LANDMARKS else ("cases", "drawn")
         return tuple(prop for prop in self.properties if prop.on in on)
 
-    def properties_on(self, shard: str, case: str) -> tuple[Property, ...]:
+    def properties_on(self, shard: str, case: str) -> tuple[Law, ...]:
         """The properties that are judged on one case of a shard: of a record, only the one that failed."""
         return (self.replayed[case].prop,) if shard == REGRESSIONS else self.properties_of(shard)
 
@@ -192,23 +204,26 @@ def make_plan(
         raise CannotRun(f"strength must be 0, 2 for pairs or 3 for triples, got {strength!r}")
     if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
         raise CannotRun(f"seed must be an integer, at least 0, got {seed!r}")
-    names = [prop.name for prop in PROPERTIES]
+    names = [prop.name for prop in LAWS]
     for option, given in (("only", only), ("levels", levels), ("dtypes", dtypes)):
         if isinstance(given, str):
             raise CannotRun(f"{option} must be a sequence of names, got the string {given!r}")
     if only is not None and not only:
         raise CannotRun("only must not be empty; None means every property")
-    selectors = tuple(only or ())
-    clauses = {clause for prop in PROPERTIES for clause in prop.clauses}
+    selectors = tuple(RETIRED[name][0].name if name in RETIRED else name for name in only or ())
+    expected_failures = {
+        RETIRED[name][0].name if name in RETIRED else name: reason for name, reason in (expected_failures or {}).items()
+    }
+    clauses = {clause for prop in LAWS for clause in prop.clauses}
     _known("only", selectors, [*names, *sorted(clauses, key=_clause_order)])
-    _known("expected_failures", expected_failures or {}, names)
+    _known("expected_failures", expected_failures, names)
     _known("levels", levels, LEVELS)
     _known("dtypes", dtypes or (), DTYPES)
     if not levels or (dtypes is not None and not dtypes):
         raise CannotRun("levels and dtypes must not be empty")
     chosen = tuple(
         prop
-        for prop in PROPERTIES
+        for prop in LAWS
         # A property that is asked for by name or clause runs whatever its level.
         if ({prop.name, *prop.clauses} & set(selectors) if selectors else prop.level in levels)
     )
@@ -225,7 +240,7 @@ def make_plan(
         tuple(levels),
         chosen,
         selectors,
-        dict(expected_failures or {}),
+        expected_failures,
         scope_margin,
         strength,
         records,

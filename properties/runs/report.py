@@ -49,12 +49,12 @@ class Report:
 
     @property
     def checks(self) -> dict[str, int]:
-        """Property to the number of trials on which it said yes or no."""
+        """Law to the number of trials on which it said yes or no."""
         return {name: tally.checks for name, tally in self.tallies.items()}
 
     @property
     def rates_below(self) -> dict[str, float]:
-        """Property to the upper limit, with 95 % confidence, of the rate at which it fails on drawn cases.
+        """Law to the upper limit, with 95 % confidence, of the rate at which it fails on drawn cases.
 
         Where none of n cases failed, that is 3/n, the rule of three (Hanley and Lippman-Hand, JAMA 249, 1983). Cases
         that were chosen, not drawn, are no random sample and do not count; nor do those it says nothing about.

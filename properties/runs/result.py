@@ -8,11 +8,12 @@ from typing import Any, Self
 from properties.cases.case import Case
 from properties.cases.factors import cells, emptied, row
 from properties.cases.shrinking import complexity
-from properties.laws import PROPERTIES
+from properties.laws import LAWS
 from properties.runs.shard_names import LANDMARKS
 from properties.trials.verdict import Failed, Inapplicable, Passed, Verdict
 
-_COMPILED = {prop.name for prop in PROPERTIES if prop.on == "compiled"}
+_COMPILED = {prop.name for prop in LAWS if prop.on == "compiled"}
+_EMPTYING = {prop.name for prop in LAWS if prop.empty_batch}
 _KINDS = {kind.__name__.lower(): kind for kind in (Passed, Failed, Inapplicable)}
 
 
@@ -171,5 +172,5 @@ def _reached(result: CaseResult) -> Iterator[dict[str, str]]:
     judged = {name for name, verdict in result.verdicts.items() if not isinstance(verdict, Inapplicable)}
     if judged:
         yield cells(result.case, compiled=bool(judged & _COMPILED))
-    if "empty_batch" in judged:
+    if judged & _EMPTYING:
         yield emptied(cells(result.case))

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from properties.cases.case import Case
-from properties.laws.law import Property
+from properties.laws.law import Law
 from properties.runs.plan import Plan
 from properties.runs.result import CaseResult, ShardResult, gather
 from properties.trials.settings import undisturbed
@@ -51,7 +51,7 @@ def run_cases(
 
 def run_case(
     plan: Plan,
-    properties: tuple[Property, ...],
+    properties: tuple[Law, ...],
     case: Case,
     name: str = "",
     before_check: BeforeCheck = lambda case, name: None,

@@ -13,6 +13,7 @@ PATTERN = "^[a-zA-Z0-9-]{1,40}$"
 REGRESSIONS, LANDMARKS = "regressions", "landmarks"
 # Kinds whose shards are numbered, some of them for each number of axes. What shards draw depends on their names.
 RANDOM, STEERED, COMPILED_STEERED = "random", "steered", "compiled-steered"
+HISTORIES, COPIES = "histories", "copies"
 COMPILED = {data_dim: f"compiled{data_dim}D-" for data_dim in (1, 2, 3)}
 SMALL = {data_dim: f"small{data_dim}D-" for data_dim in (1, 2, 3)}
 _DATA_DIM = {kind: data_dim for kinds in (COMPILED, SMALL) for data_dim, kind in kinds.items()}
@@ -57,4 +58,4 @@ def is_compiled(shard: str) -> bool:
 
 def is_random(shard: str) -> bool:
     """Whether the cases of a shard are a random sample."""
-    return kind_of(shard) in (RANDOM, *COMPILED.values())
+    return kind_of(shard) in (RANDOM, HISTORIES, COPIES, *COMPILED.values())

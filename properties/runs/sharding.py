@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from properties.cases import small_scope
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case
 from properties.cases.covering import steered
-from properties.cases.drawing import draw_cases
+from properties.cases.drawing import draw_cases, draw_histories
 from properties.runs.shard_names import (
     COMPILED,
     COMPILED_STEERED,
+    COPIES,
+    HISTORIES,
     RANDOM,
     SMALL,
     STEERED,
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 # so few that workers share the last ones evenly. The two cases of a small shape are in one shard.
 KINDS = {
     RANDOM: 50,
+    HISTORIES: 50,
+    COPIES: 50,
     STEERED: 50,
     **dict.fromkeys((*COMPILED.values(), COMPILED_STEERED), 4),
     **dict.fromkeys(SMALL.values(), 1000),
@@ -38,6 +42,9 @@ KINDS = {
 # Compiling takes as long as hundreds of other checks, and for volumes longer still. By data_dim: one case in so many is
 # drawn once more to be compiled, and how many are at most, since beyond them time is better spent on other cases.
 CASES_FOR_A_COMPILATION = {1: 60, 2: 60, 3: 150}
+# Histories are small, and what they meet is rare. For so many cases one is drawn with copies in it.
+HISTORIES_FOR_A_CASE = 2
+CASES_FOR_A_COPY = 3
 MOST_COMPILATIONS = {1: 60, 2: 60, 3: 30}
 # Shards of drawn cases whose gaps steered cases fill: more would leave fewer gaps, but any worker of a long run must
 # draw them to know its steered cases.
@@ -48,6 +55,10 @@ def shards(plan: "Plan", kind: str) -> list[str]:
     """The names of the shards of a kind."""
     if kind == RANDOM:
         count = plan.cases
+    elif kind == HISTORIES:
+        count = HISTORIES_FOR_A_CASE * plan.cases
+    elif kind == COPIES:
+        count = _copies(plan)
     elif is_small(kind):
         count = 2 * small_scope.count(data_dim_of(kind), plan.scope_margin)
     else:
@@ -61,6 +72,14 @@ def cases_of(plan: "Plan", shard: str) -> tuple[Case, ...]:
     first, most = number_of(shard) * KINDS[kind], KINDS[kind]
     if kind == RANDOM:
         found = _random(plan.seed, shard, min(most, plan.cases - first), plan.dtypes)
+    elif kind == HISTORIES:
+        found = tuple(
+            draw_histories(f"{plan.seed}/{shard}", min(most, HISTORIES_FOR_A_CASE * plan.cases - first), plan.dtypes)
+        )
+    elif kind == COPIES:
+        found = tuple(
+            draw_histories(f"{plan.seed}/{shard}", min(most, _copies(plan) - first), plan.dtypes, copies=True)
+        )
     elif is_small(kind):
         shapes = small_scope.small_scope(data_dim_of(kind), plan.dtypes, plan.scope_margin, first // 2, most // 2)
         found = tuple(shapes)
@@ -71,9 +90,14 @@ def cases_of(plan: "Plan", shard: str) -> tuple[Case, ...]:
     return found
 
 
+def _copies(plan: "Plan") -> int:
+    """How many histories are drawn with copies in them."""
+    return math.ceil(plan.cases / CASES_FOR_A_COPY)
+
+
 def is_late(shard: str) -> bool:
     """Whether a shard holds only more of what other shards hold."""
-    return kind_of(shard) == RANDOM and number_of(shard) >= SHARDS_LOOKED_AT
+    return kind_of(shard) in (RANDOM, HISTORIES, COPIES) and number_of(shard) >= SHARDS_LOOKED_AT
 
 
 def _every(plan: "Plan", kind: str) -> tuple[Case, ...]:

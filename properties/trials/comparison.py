@@ -1,39 +1,61 @@
 """Compares a result with its expectation, element by element, and says where it is worst."""
 
 import math
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
-from properties.trials.trial import Expectation
-from properties.trials.verdict import Failed, Inapplicable, Passed, Place, Verdict
+from properties.trials.verdict import Failed, Place
 
 
-def compare_exact(what: str, found: Tensor, expected: Expectation, tensor: str) -> Verdict:
-    """Compare bitwise wherever no correct evaluation rounds: where the bound is zero."""
-    return _compare(what, found, expected, expected.bound == 0, "no value of this case is exact", tensor)
+@dataclass(frozen=True)
+class Expectation:
+    """What a result should be, and how far a correct one may be from it: float64, on the trial's device.
+
+    ``magnitude`` is the sum of the magnitudes of the terms of each value, and ``terms`` their number.
+    """
+
+    values: Tensor
+    bound: Tensor
+    magnitude: Tensor = field(default_factory=lambda: torch.empty(0))
+    terms: int = 0
 
 
-def compare_bounded(what: str, found: Tensor, expected: Expectation, tensor: str) -> Verdict:
-    """Compare within the bound wherever a correct evaluation may round."""
-    judged = (expected.bound > 0) & expected.bound.isfinite()
-    return _compare(what, found, expected, judged, "all values of this case are exact", tensor)
+# Which values are judged, by their bounds, and what is said where there are none.
+EXACT, ROUNDED, ALL = "exact", "rounded", "all"
+NOTHING_JUDGED = {
+    EXACT: "no value of this case is exact",
+    ROUNDED: "all values of this case are exact",
+    ALL: "every value of this case may overflow",
+}
 
 
-def compare_all(what: str, found: Tensor, expected: Expectation, tensor: str) -> Verdict:
-    """Compare every value, bitwise or within its bound."""
-    return _compare(what, found, expected, expected.bound.isfinite(), "every value of this case may overflow", tensor)
+def judged(expected: Expectation, which: str) -> Tensor:
+    """The values whose bound is zero, since no correct evaluation rounds there; those that may round; or all."""
+    bound = expected.bound
+    return {EXACT: bound == 0, ROUNDED: (bound > 0) & bound.isfinite(), ALL: bound.isfinite()}[which]
 
 
-def _compare(what: str, found: Tensor, expected: Expectation, judged: Tensor, otherwise: str, tensor: str) -> Verdict:
-    if not bool(judged.any()):
-        return Inapplicable(otherwise)
+def compare(what: str, found: Tensor, expected: Expectation, chosen: Tensor, tensor: str) -> Failed | float | None:
+    """Compare the chosen values, bitwise where the bound is zero, else within it.
+
+    Args:
+        what: what the values are where they are wrong, such as "output values differ from unfold + matmul".
+        found: the result.
+        expected: what it should be.
+        chosen: bool, of the same shape.
+        tensor: what the result is, as a ``Place`` names it.
+
+    Returns:
+        What is wrong where it is worst, or the largest error over its bound, None where no value may round.
+    """
     values = found.detach().double()
     errors = (values - expected.values).abs()
-    right = (errors <= expected.bound) | ~judged
+    right = (errors <= expected.bound) | ~chosen
     if bool(right.all()):
-        rounded = judged & (expected.bound > 0)
-        return Passed(slack=float((errors / expected.bound)[rounded].max()) if bool(rounded.any()) else None)
+        rounded = chosen & (expected.bound > 0)
+        return float((errors / expected.bound)[rounded].max()) if bool(rounded.any()) else None
     # The worst: not a number first, then the largest error in terms of its bound, then the first in memory order.
     badness = torch.nan_to_num(errors / expected.bound, nan=math.inf, posinf=math.inf).masked_fill(right, -1.0)
     at = tuple(int(i) for i in torch.unravel_index(badness.flatten().argmax(), badness.shape))

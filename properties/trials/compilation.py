@@ -24,7 +24,8 @@ from torch._functorch._aot_autograd.utils import make_boxed_func
 from torch._inductor.exc import InductorError
 from torch._inductor.runtime.cache_dir_utils import cache_dir
 
-from properties.cases.case import Case, CaseError
+from properties.cases.case import Case
+from properties.cases.error import CaseError
 from properties.trials.trial import Raised, Trial
 
 # Sizes of later calls: equal to no number of channels, so that torch, which takes equal sizes for the same size, does

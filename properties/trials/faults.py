@@ -1,26 +1,17 @@
 """What torch itself gets wrong on this machine, measured, so that no layer is blamed for it."""
 
-import subprocess
-import sys
-from contextlib import redirect_stdout
 from functools import lru_cache
-from importlib.resources import files
-from importlib.resources.abc import Traversable
-from io import StringIO
-from runpy import run_path
 
 import torch
 
 from oracles.agreement import check_oracles
-from properties.cases.case import Spec
 from properties.trials.compilation import best_backend, later_cases, operators
+from properties.trials.fault_scripts import script_fails, script_fails_here
 from properties.trials.implementation import CannotRun
 from properties.trials.trial import Trial
 from properties.trials.verdict import Failed, Place
 
 UNFOLD_BACKWARD = "torch's fault: Inductor's backward pass of unfold writes past its memory"
-# How the scripts of torch_faults end: torch is right, torch is wrong. By a signal where memory was destroyed.
-_RIGHT, _WRONG = 0, 3
 # Scripts that show where a NaN, and where another wrong value, may come from.
 _NOT_NUMBERS = {
     "convolution_leaks_nan": "torch's fault: its bfloat16 convolution lets NaN into windows that do not cover it",
@@ -62,24 +53,12 @@ def fault_behind(trial: Trial, verdict: Failed, dtype: torch.dtype) -> str:
     if trial.device.type != "cpu" or dtype != torch.bfloat16 or not isinstance(verdict.where, Place):
         return ""
     kinds = _NOT_NUMBERS if "nan" in (verdict.observed, verdict.expected) else _WRONG_NUMBERS
-    shown = (what for fault, what in kinds.items() if script_fails_here(fault, "bfloat16", case.input_shape, spec))
+    shown = (
+        what
+        for fault, what in kinds.items()
+        if script_fails_here(fault, "bfloat16", case.input_shape, spec.patch_size, spec.step)
+    )
     return next(shown, "")
-
-
-@lru_cache(maxsize=1024)
-def script_fails_here(fault: str, dtype: str, shape: tuple[int, ...], spec: Spec) -> bool:
-    """Whether a script of ``torch_faults`` that harms no process shows its fault in this one."""
-    arguments = [dtype, ",".join(map(str, shape)), str(spec.patch_size), str(spec.step)]
-    known = sys.argv
-    sys.argv = [fault, *arguments]
-    try:
-        with redirect_stdout(StringIO()):
-            run_path(str(_script(fault)), run_name="__main__")
-    except SystemExit as ended:
-        return ended.code == _WRONG
-    finally:
-        sys.argv = known
-    return False
 
 
 def corrupts_memory(trial: Trial) -> bool:
@@ -100,28 +79,3 @@ def corrupts_memory(trial: Trial) -> bool:
 
 # The laws of a trial follow one another.
 _operators = lru_cache(maxsize=2)(operators)
-
-
-@lru_cache(maxsize=1024)
-def script_fails(fault: str, dtype: str, shape: tuple[int, ...], *numbers: int) -> bool:
-    """Whether a script of ``torch_faults``, run in a process of its own, shows its fault on this machine.
-
-    Args:
-        fault: the script's name.
-        dtype: of its tensors.
-        shape: of its input.
-        numbers: what else it asks for, such as patch_size and stride.
-
-    Raises:
-        CannotRun: where the script itself cannot be run.
-    """
-    command = [sys.executable, str(_script(fault)), dtype, ",".join(map(str, shape)), *map(str, numbers)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    if done.returncode not in (_RIGHT, _WRONG) and done.returncode > 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise CannotRun(f"the script of torch's fault {fault!r} exited with {done.returncode}: {last}")
-    return done.returncode != _RIGHT
-
-
-def _script(fault: str) -> Traversable:
-    return files("properties.trials").joinpath("torch_faults", f"{fault}.py")

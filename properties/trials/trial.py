@@ -5,21 +5,41 @@ share one forward and one backward pass.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from oracles import adjoint, rounding, unfold
 from oracles.precision import TF32
 from properties.cases.case import Case
+from properties.trials.comparison import ALL, NOTHING_JUDGED, Expectation, compare, judged
+from properties.trials.fault_scripts import script_fails
 from properties.trials.implementation import Implementation
 from properties.trials.layout import CHANNELS_LAST, lay_out
 from properties.trials.tensors import TORCH_DTYPES, Tensors, tensors
+from properties.trials.verdict import Failed, Place, Violation
+
+WEIGHT_GRADIENT = "torch's fault: oneDNN's weight gradient of a strided 1 x 1 convolution writes past its memory"
+
+
+class Convolutions(TorchDispatchMode):
+    """Finds the convolutions that are run inside: the input of each, and its strides."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found: list[tuple[Tensor, list[int]]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        """Note a convolution, and run it."""
+        if func is torch.ops.aten.convolution.default:
+            self.found.append((args[0], args[3]))
+        return func(*args, **(kwargs or {}))
 
 
 class Raised(Exception):  # noqa: N818 - "the implementation raised"
@@ -41,24 +61,13 @@ class TorchFault(Unusable):
     """A fault of torch itself, named by the message, makes what the layer does here unjudgeable."""
 
 
-@dataclass(frozen=True)
-class Expectation:
-    """What a result should be, and how far a correct one may be from it: float64, on the trial's device.
-
-    ``magnitude`` is the sum of the magnitudes of the terms of each value, and ``terms`` their number.
-    """
-
-    values: Tensor
-    bound: Tensor
-    magnitude: Tensor = field(default_factory=lambda: torch.empty(0))
-    terms: int = 0
-
-
 @contextmanager
 def blaming(doing: str) -> Iterator[None]:
     """Turn whatever the implementation raises inside into ``Raised``."""
     try:
         yield
+    except (Violation, Unusable):
+        raise  # what the harness says inside
     except (Exception, SystemExit) as error:
         raise Raised(doing, error) from error
 
@@ -70,6 +79,127 @@ class Trial:
         self.case = case
         self.implementation = implementation
         self.device = torch.device(device)
+        self.begin()
+
+    # What a law expects.
+
+    def begin(self) -> None:
+        """Count anew, for the next law: its expectations, and the largest error over its bound."""
+        self.expectations = 0
+        self.slack: float | None = None
+        self.unjudged = ""
+
+    def expect(
+        self,
+        holds: bool,
+        what: str,
+        where: Place | str = "",
+        *,
+        observed: object = "",
+        expected: object = "",
+        bound: str = "",
+    ) -> None:
+        """Expect something of the layer: every law does so at least once.
+
+        Args:
+            holds: whether it is so.
+            what: what is wrong if not.
+            where: in which place.
+            observed: what is there.
+            expected: what should be.
+            bound: how far a right value may be from that, in words.
+
+        Raises:
+            Violation: where it is not so.
+        """
+        self.expectations += 1
+        if not holds:
+            raise Violation(Failed(what, where, str(observed), str(expected), bound))
+
+    def nowhere(
+        self, wrong: Tensor, what: str, tensor: str, found: Tensor, expected: Tensor | str, bound: str = ""
+    ) -> None:
+        """Expect a mask to be false everywhere; where it is not, the first place in memory order is named.
+
+        Args:
+            wrong: bool, where values are wrong.
+            what: what is wrong with them.
+            tensor: what they are, as a ``Place`` names it.
+            found: the values.
+            expected: what they should be, or that in words.
+            bound: how far they may be from that, in words.
+
+        Raises:
+            Violation: where it is true somewhere.
+        """
+        at = tuple(int(i) for i in torch.unravel_index(wrong.flatten().int().argmax(), wrong.shape))
+        right = expected if isinstance(expected, str) else f"{float(expected[at]):.17g}"
+        holds, place = not bool(wrong.any()), Place(tensor, at)
+        self.expect(holds, what, place, observed=f"{float(found.detach()[at]):.17g}", expected=right, bound=bound)
+
+    def close(self, what: str, found: Tensor, expected: Expectation, tensor: str = "output", which: str = ALL) -> None:
+        """Expect values to be within their bounds, bit for bit where those are zero.
+
+        Args:
+            what: what they are where they are wrong, such as "output values differ from unfold + matmul".
+            found: the values.
+            expected: what they should be.
+            tensor: what they are, as a ``Place`` names it.
+            which: ``EXACT`` values, ``ROUNDED`` ones or ``ALL``.
+
+        Raises:
+            Violation: where one is not.
+        """
+        chosen = judged(expected, which)
+        if not bool(chosen.any()):
+            self.unjudged = NOTHING_JUDGED[which]
+            return
+        self.expectations += 1
+        outcome = compare(what, found, expected, chosen, tensor)
+        if isinstance(outcome, Failed):
+            raise Violation(outcome)
+        if outcome is not None:
+            self.slack = max(outcome, self.slack or 0.0)
+
+    def shaped(self, what: str, found: object, shape: Sequence[int]) -> Tensor:
+        """Expect a tensor of a shape, and return it.
+
+        Raises:
+            Violation: where it is something else.
+        """
+        observed = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        self.expect(observed == list(shape), what, observed=observed, expected=list(shape))
+        assert isinstance(found, Tensor)
+        return found
+
+    def unchanged(self, tokens: Tensor, what: str) -> None:
+        """Expect another run on the same data to give the first one's output: both may round, so two bounds apart.
+
+        Args:
+            tokens: the output of the other run.
+            what: what the values do where they differ, such as "change on a later call".
+
+        Raises:
+            Violation: where they differ by more.
+        """
+        first = Expectation(self.tokens.detach().double(), 2 * self.expected_tokens.bound)
+        self.close(f"output values {what}", tokens, first)
+
+    def refusal(self, call: Callable[[], object]) -> BaseException | None:
+        """What a call raises that ought to be refused; None where it is accepted."""
+        try:
+            call()
+        except (Exception, SystemExit) as error:
+            return error
+        return None
+
+    def inapplicable(self, reason: str) -> NoReturn:
+        """End the law: it says nothing about this trial.
+
+        Raises:
+            Unusable: always.
+        """
+        raise Unusable(reason)
 
     # What the implementation is given.
 
@@ -222,10 +352,35 @@ class Trial:
             Raised: where the backward pass does.
         """
         wanted = self.case.backward.requires_grad
+        self.spare_memory()
         tensors = [x if name == "input" else getattr(layer.conv, name) for name in wanted]
         with blaming("backward"):
             found = torch.autograd.grad(tokens, tensors, cotangent, allow_unused=True)
         return dict(zip(wanted, found, strict=True))
+
+    def spare_memory(self) -> None:
+        """End the law where torch's own backward pass of the layer would write past its memory, and end the process.
+
+        Raises:
+            TorchFault: where its script is seen to fail for a convolution of the layer.
+        """
+        if any(script_fails("convolution_weight_gradient", *each) for each in self._strided_pixels):
+            raise TorchFault(WEIGHT_GRADIENT)
+
+    @cached_property
+    def _strided_pixels(self) -> set[tuple[str, tuple[int, ...], int, int]]:
+        """What the fault may befall: dtype, shape, patch_size 1 and stride of the layer's convolutions of one pixel."""
+        spec = self.case.spec
+        if self.device.type != "cpu" or spec.patch_size > 1 or spec.step == 1:
+            return set()
+        x = self.make_input().detach()
+        with torch.no_grad(), Convolutions() as convolutions:
+            self.call(self.make_layer(), x)
+        return {
+            (str(x.dtype).removeprefix("torch."), tuple(x.movedim(1, -1).shape), 1, max(strides))
+            for x, strides in convolutions.found
+            if x.ndim > 2 and any((n - 1) % by for n, by in zip(x.shape[2:], strides, strict=True))
+        }
 
     def exercise(self, layer: Any, x: Tensor, cotangent: Tensor) -> Tensor:
         """Run forward and, where there is something to differentiate, backward, and return the output.
@@ -241,7 +396,7 @@ class Trial:
                 self.differentiate(layer, x, tokens, cotangent)
         return tokens
 
-    # The same, for properties that can say nothing where it is missing.
+    # The same, for laws that can say nothing where it is missing.
 
     @property
     def layer(self) -> Any:
@@ -253,6 +408,14 @@ class Trial:
     @property
     def tokens(self) -> Tensor:
         """The output: a tensor of the right shape and dtype."""
+        return self.output()
+
+    def output(self) -> Tensor:
+        """The same.
+
+        Raises:
+            Unusable: where the plain forward pass gives something else.
+        """
         found = self.forward_pass
         if isinstance(found, Raised):
             raise Unusable("forward raised (see runs_forward)")
@@ -317,6 +480,11 @@ class Trial:
         cotangent = self._exact("cotangent")
         magnitude = adjoint.bias_gradient(cotangent.abs())
         return self._expect(adjoint.bias_gradient(cotangent), magnitude, self._tokens_in_all)
+
+    @property
+    def bias(self) -> Tensor | float:
+        """The bias in float64 on the trial's device, 0 where there is none."""
+        return 0.0 if self.values.bias is None else self.values.bias.to(self.device).double()
 
     @property
     def _tokens_in_all(self) -> int:

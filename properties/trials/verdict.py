@@ -1,4 +1,4 @@
-"""What a property says of a trial: passed, failed or inapplicable."""
+"""What a law says of a trial: passed, failed or inapplicable."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ def _tuple(index: Sequence[int]) -> str:
 
 @dataclass(frozen=True)
 class Passed:
-    """The property holds.
+    """The law holds.
 
     ``slack`` is the largest error over its bound, where there is a bound that is not zero. ``miss`` is the probability
     with which a wrong bilinear map would have passed too, where that is known.
@@ -43,7 +43,7 @@ class Passed:
 
 @dataclass(frozen=True)
 class Failed:
-    """The property does not hold: what is wrong in a sentence, then where, and the two values that differ."""
+    """The law does not hold: what is wrong in a sentence, then where, and the two values that differ."""
 
     what: str
     where: Place | str = ""
@@ -54,7 +54,7 @@ class Failed:
 
 @dataclass(frozen=True)
 class Inapplicable:
-    """The property says nothing about this trial, for the given reason.
+    """The law says nothing about this trial, for the given reason.
 
     ``torch_fault`` says whether that is a fault of torch: then a check that was due was lost.
     """
@@ -64,3 +64,11 @@ class Inapplicable:
 
 
 Verdict = Passed | Failed | Inapplicable
+
+
+class Violation(AssertionError):  # noqa: N818 - it reads as what happened
+    """A law does not hold: what is wrong, where, and what was expected."""
+
+    def __init__(self, failed: Failed) -> None:
+        super().__init__(failed.what)
+        self.failed = failed

@@ -15,8 +15,8 @@ from patchify import Patchify
 from properties.cases.case import Case
 from properties.cases.shrinking import shrink
 from properties.diagnosis import explain
-from properties.laws import PROPERTIES
-from properties.laws.law import Property
+from properties.laws import LAWS
+from properties.laws.law import Law
 from properties.runs.plan import make_plan
 from properties.runs.shard import run_cases
 from properties.trials.settings import undisturbed
@@ -25,7 +25,7 @@ from properties.trials.verdict import Failed, Verdict
 from tests.mutants import MUTANTS, Mutant
 
 TABLE = Path(__file__).with_suffix(".json")
-BY_NAME = {prop.name: prop for prop in PROPERTIES}
+BY_NAME = {prop.name: prop for prop in LAWS}
 # A compilation takes a second or more.
 _MOST_COMPILATIONS = 20
 
@@ -36,7 +36,7 @@ def load() -> dict[str, dict[str, Any]]:
     return table
 
 
-def judge(mutant: Mutant, prop: Property, case: Case) -> Verdict:
+def judge(mutant: Mutant, prop: Law, case: Case) -> Verdict:
     """What a property says of a mutant."""
     with undisturbed("cpu", tf32=case.tf32):
         return prop(Trial(case, mutant.layer))

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
-from properties.trials.comparison import compare_all
+from properties.trials.comparison import ALL, compare, judged
 from properties.trials.implementation import resolve
 from properties.trials.settings import undisturbed
 from properties.trials.trial import Trial
@@ -74,9 +74,11 @@ def wrong(name: str, model: str, dtype: str, wanted: str, *, compiled: bool) -> 
         found = trial.differentiate(layer, x, tokens, trial.make_cotangent()) if names else {}
         for what, tensor in {"output": tokens, **found}.items():
             expected = trial.expected_tokens if what == "output" else trial.expected_gradient(what)
-            verdict = "missing" if tensor is None else compare_all("values are wrong", tensor, expected, what)
-            if isinstance(verdict, str | Failed):
-                return f"{what} at {list(x.shape)}: {verdict}"
+            if tensor is None:
+                return f"{what} at {list(x.shape)} is missing"
+            outcome = compare("values are wrong", tensor, expected, judged(expected, ALL), what)
+            if isinstance(outcome, Failed):
+                return f"{what} at {list(x.shape)}: {outcome}"
     return ""
 
 

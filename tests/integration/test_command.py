@@ -10,7 +10,7 @@ from torch import Tensor
 
 from patchify import Patchify
 from properties.command.main import main
-from properties.laws import PROPERTIES
+from properties.laws import LAWS
 from properties.runs.options import OPTIONS, duration, expectation, names
 
 CHEAP = ("--cases", "20", "--strength", "0", "--only", "zero_input_gives_bias,homogeneous")
@@ -101,7 +101,7 @@ def test_fresh_seed_repeats_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (
             ("--only", "nope"),
-            rf"only names 'nope', which is none of: {', '.join(prop.name for prop in PROPERTIES)}, C1, .*H8",
+            rf"only names 'nope', which is none of: {', '.join(prop.name for prop in LAWS)}, C1, .*H8",
         ),
         (("--dtypes", "float32,int8"), "dtypes names 'int8', which is none of: float64, float32, bfloat16, float16"),
         (("--implementation", "absent:Name"), r"cannot import implementation 'absent:Name': ModuleNotFoundError: .*"),

@@ -119,22 +119,6 @@ class BiasGradientNegated(Differentiated):
         return -super().bias_gradient(cotangent)
 
 
-class DoubledWithoutGrad(Staged):
-    def finished(self, tokens: Tensor, x: Tensor) -> Tensor:
-        return tokens if torch.is_grad_enabled() else tokens * 2
-
-
-class FirstWeightKept(Staged):
-    """The bias of the first call is kept for ever."""
-
-    _kept: Tensor | None = None
-
-    def used_bias(self) -> Tensor | None:
-        if self._kept is None and self.conv.bias is not None:
-            self._kept = self.conv.bias.detach().clone()
-        return self._kept
-
-
 SMALL = Case(Spec(2, 2, 1, 2, 3, bias=True), Input(2, (9,)), Fill("exact", 3))
 IMAGE = Case(Spec(2, 3, 2, 2, 1), Input(2, (4, 5)), Fill("exact", 3))
 BACKWARD = replace(SMALL, backward=Backward(PARAMETERS_AND_INPUT, "random"))
@@ -248,18 +232,6 @@ OTHERS: tuple[tuple[type[nn.Module], str, Case, str], ...] = (
         "bias_gradient_exact",
         BACKWARD,
         "only the gradient of the bias is wrong: it has the wrong sign",
-    ),
-    (
-        DoubledWithoutGrad,
-        "same_without_grad",
-        SMALL,
-        "under no_grad, every output value is 2 times what it should be",
-    ),
-    (
-        FirstWeightKept,
-        "in_place_update_shows",
-        SMALL,
-        "after an update in place, the old bias is still used",
     ),
 )
 

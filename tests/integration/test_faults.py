@@ -19,22 +19,21 @@ from properties.laws.compiled import (
     compiler_does_not_fail,
     compiles_without_graph_break,
 )
-from properties.laws.law import Property
+from properties.laws.law import Law
 from properties.laws.values import values_exact
 from properties.runs.plan import make_plan
 from properties.runs.report import Report
 from properties.runs.result import ShardResult, Tally
 from properties.trials import faults as platform
+from properties.trials.fault_scripts import script_fails, script_fails_here
 from properties.trials.faults import (
     UNFOLD_BACKWARD,
     corrupts_memory,
-    script_fails,
-    script_fails_here,
 )
 from properties.trials.implementation import CannotRun
 from properties.trials.settings import undisturbed
 from properties.trials.trial import Trial
-from properties.trials.verdict import Failed, Inapplicable, Passed, Place, Verdict
+from properties.trials.verdict import Failed, Inapplicable, Passed, Place, Verdict, Violation
 from tests.correct import UnfoldedLinear
 from tests.mutants.compiled import ChannelsLastView, CompiledWeightGradientDoubled
 
@@ -46,8 +45,17 @@ ALONE = Case(
     backward=Backward(PARAMETERS_AND_INPUT),
 )
 PLACE = Place("output", (0, 0, 0, 0, 0))
-NOT_A_NUMBER = Property("says_nan", ("C7",), "Fails with NaN.", lambda _: Failed("is NaN", PLACE, observed="nan"))
-WRONG = Property("says_wrong", ("C7",), "Fails with 3.", lambda _: Failed("is 3", PLACE, observed="3", expected="4"))
+NAN, THREE = Failed("is NaN", PLACE, observed="nan"), Failed("is 3", PLACE, observed="3", expected="4")
+
+
+def fails(failed: Failed) -> Law:
+    def judge(trial: Trial) -> None:
+        raise Violation(failed)
+
+    return Law("fails", ("C7",), "Fails.", judge)
+
+
+NOT_A_NUMBER, WRONG = fails(NAN), fails(THREE)
 
 
 CONVOLUTION_FAULTS = ("convolution_leaks_nan", "convolution_reads_past", "convolution_sums")
@@ -58,7 +66,7 @@ CONVOLUTION_FAULTS = ("convolution_leaks_nan", "convolution_reads_past", "convol
 def test_torch_is_right_in_other_dtypes(fault: str, shape: tuple[int, ...]) -> None:
     """Which shows, besides, that a script says what is right of every number of axes."""
     for dtype in ("float64", "float32", "float16"):
-        assert not script_fails_here(fault, dtype, shape, replace(ALONE.spec, data_dim=len(shape) - 2))
+        assert not script_fails_here(fault, dtype, shape, 2, 3)
 
 
 @pytest.mark.parametrize("fault", CONVOLUTION_FAULTS)
@@ -70,10 +78,10 @@ def test_a_convolution_that_is_wrong_is_found_out(fault: str, monkeypatch: pytes
         return right(x, weight, **options) * (1 if x.dtype == torch.float32 else torch.nan)
 
     monkeypatch.setattr(functional, "conv2d", wrong)
-    assert script_fails_here(fault, "bfloat16", (2, 31, 33, 3), replace(ALONE.spec, data_dim=2))
+    assert script_fails_here(fault, "bfloat16", (2, 31, 33, 3), 2, 3)
 
 
-def told(prop: Property, dtype: str, **fails: bool) -> tuple[Verdict, list[tuple[Any, ...]]]:
+def told(prop: Law, dtype: str, **fails: bool) -> tuple[Verdict, list[tuple[Any, ...]]]:
     """A property's verdict where scripts fail or not, and what they were asked."""
     asked: list[tuple[Any, ...]] = []
 
@@ -87,13 +95,13 @@ def told(prop: Property, dtype: str, **fails: bool) -> tuple[Verdict, list[tuple
 
 
 def test_a_wrong_value_is_excused_only_where_the_script_of_its_fault_fails() -> None:
-    shape = ("bfloat16", (5, 5, 5, 2, 1), ALONE.spec)
+    shape = ("bfloat16", (5, 5, 5, 2, 1), 2, 3)
     assert told(NOT_A_NUMBER, "bfloat16") == (
-        NOT_A_NUMBER.judge(Trial(ALONE, Patchify)),
+        NAN,
         [("convolution_leaks_nan", *shape), ("convolution_reads_past", *shape)],
     )
     assert told(WRONG, "bfloat16", convolution_leaks_nan=True) == (
-        WRONG.judge(Trial(ALONE, Patchify)),
+        THREE,
         [("convolution_sums", *shape)],
     )
     assert isinstance(told(NOT_A_NUMBER, "float32", convolution_leaks_nan=True)[0], Failed)
@@ -111,7 +119,7 @@ def test_wrong_sums_of_torch_are_nobodys_fault(name: str) -> None:
     """Where torch's own convolution is wrong no layer is blamed for it, and ours, which avoids it there, is judged."""
     case = landmarks()[f"{name}, exact 1000, bfloat16"]
     found = values_exact.judge_case(case, ChannelsLastView)
-    if script_fails_here("convolution_sums", "bfloat16", case.input_shape, case.spec):
+    if script_fails_here("convolution_sums", "bfloat16", case.input_shape, case.spec.patch_size, case.spec.step):
         assert found == Inapplicable("torch's fault: its bfloat16 convolution gives wrong sums", torch_fault=True)
     else:
         assert isinstance(found, Passed)

@@ -13,12 +13,13 @@ from torch import Tensor
 from patchify import Patchify
 from properties import verify
 from properties.cases.case import Case, Fill, Input, Spec
+from properties.laws.law import Law
 from properties.runs.failure import examine, failure_from, run_command
 from properties.runs.plan import make_plan
 from properties.runs.result import Found
-from properties.trials.comparison import compare_all, compare_bounded, compare_exact
-from properties.trials.trial import Expectation, Raised
-from properties.trials.verdict import Failed, Inapplicable, Passed, Place
+from properties.trials.comparison import ALL, EXACT, ROUNDED, Expectation
+from properties.trials.trial import Raised, Trial
+from properties.trials.verdict import Failed, Inapplicable, Passed, Place, Verdict
 
 
 class BiasTwice(Patchify):
@@ -221,36 +222,45 @@ def found(*values: float) -> Tensor:
     return torch.tensor(values).reshape(1, 4, 1)
 
 
+def compared(what: str, values: Tensor, expected: Expectation, which: str) -> Verdict:
+    """What a law says that compares these."""
+
+    def judge(trial: Trial) -> None:
+        trial.close(what, values, expected, which=which)
+
+    return Law("compares", ("C7",), "Compares.", judge)(Trial(Case(), Patchify))
+
+
 def test_worst_value_is_told() -> None:
     bounds = expectation([0, 1, 1, 0])
-    failed = compare_all("values are wrong", found(1, 3.5, 6, 4), bounds, "output")
+    failed = compared("values are wrong", found(1, 3.5, 6, 4), bounds, ALL)
     assert failed == Failed("2 of 4 values are wrong", Place("output", (0, 2, 0)), "6", "3", "1")
     # An error where none is allowed is worse than any multiple of a bound. NaN is as bad, and the first is told.
-    failed = compare_all("values are wrong", found(1, 9, 6, 4.5), bounds, "output")
+    failed = compared("values are wrong", found(1, 9, 6, 4.5), bounds, ALL)
     assert failed == Failed(
         "3 of 4 values are wrong", Place("output", (0, 3, 0)), "4.5", "4", "0: integers compare bitwise"
     )
-    failed = compare_all("values are wrong", found(1, math.nan, 6, 4.5), bounds, "output")
+    failed = compared("values are wrong", found(1, math.nan, 6, 4.5), bounds, ALL)
     assert failed == Failed("3 of 4 values are wrong", Place("output", (0, 1, 0)), "nan", "2", "1")
 
 
 def test_slack_is_the_largest_error_over_its_bound() -> None:
     bounds = expectation([0, 1, 2, 0])
-    assert compare_all("values", found(1, 2.25, 4, 4), bounds, "output") == Passed(slack=0.5)
-    assert compare_all("values", found(1, 2, 3, 4), expectation([0, 0, 0, 0]), "output") == Passed(slack=None)
+    assert compared("values", found(1, 2.25, 4, 4), bounds, ALL) == Passed(slack=0.5)
+    assert compared("values", found(1, 2, 3, 4), expectation([0, 0, 0, 0]), ALL) == Passed(slack=None)
 
 
 def test_each_comparison_judges_its_own_values() -> None:
     bounds = expectation([0, 1, math.inf, 0])
     wrong_where_exact, wrong_where_bounded = found(2, 2, 3, 4), found(1, 9, 3, 4)
-    assert isinstance(compare_exact("values", wrong_where_exact, bounds, "output"), Failed)
-    assert compare_bounded("values", wrong_where_exact, bounds, "output") == Passed(slack=0.0)
-    assert compare_exact("values", wrong_where_bounded, bounds, "output") == Passed()
-    assert isinstance(compare_bounded("values", wrong_where_bounded, bounds, "output"), Failed)
+    assert isinstance(compared("values", wrong_where_exact, bounds, EXACT), Failed)
+    assert compared("values", wrong_where_exact, bounds, ROUNDED) == Passed(slack=0.0)
+    assert compared("values", wrong_where_bounded, bounds, EXACT) == Passed()
+    assert isinstance(compared("values", wrong_where_bounded, bounds, ROUNDED), Failed)
     # What may overflow is not judged.
-    assert compare_all("values", found(1, 2, math.nan, 4), bounds, "output") == Passed(slack=0.0)
+    assert compared("values", found(1, 2, math.nan, 4), bounds, ALL) == Passed(slack=0.0)
     exact, real, wild = expectation([0] * 4), expectation([1] * 4), expectation([math.inf] * 4)
     right = found(1, 2, 3, 4)
-    assert compare_exact("values", right, real, "output") == Inapplicable("no value of this case is exact")
-    assert compare_bounded("values", right, exact, "output") == Inapplicable("all values of this case are exact")
-    assert compare_all("values", right, wild, "output") == Inapplicable("every value of this case may overflow")
+    assert compared("values", right, real, EXACT) == Inapplicable("no value of this case is exact")
+    assert compared("values", right, exact, ROUNDED) == Inapplicable("all values of this case are exact")
+    assert compared("values", right, wild, ALL) == Inapplicable("every value of this case may overflow")

@@ -7,7 +7,7 @@ from torch import nn
 
 from properties import verify
 from properties.cases import small_scope
-from properties.laws import PROPERTIES
+from properties.laws import LAWS
 from properties.runs.plan import make_plan
 from properties.runs.shard import run_shard
 from tests.correct import (
@@ -31,7 +31,7 @@ def test_detected(mutant: Mutant) -> None:
 
 
 def test_every_property_kills_a_mutant() -> None:
-    assert {mutant.detected_by for mutant in MUTANTS} == {prop.name for prop in PROPERTIES}
+    assert {mutant.detected_by for mutant in MUTANTS} == {prop.name for prop in LAWS}
 
 
 def test_mutants_are_mutant_once() -> None:
@@ -41,7 +41,7 @@ def test_mutants_are_mutant_once() -> None:
 
 
 def test_levels_are_those_of_the_properties() -> None:
-    levels = {prop.name: prop.level for prop in PROPERTIES}
+    levels = {prop.name: prop.level for prop in LAWS}
 
     assert [mutant.layer.__name__ for mutant in MUTANTS if mutant.level != levels[mutant.detected_by]] == []
 

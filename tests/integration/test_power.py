@@ -5,7 +5,7 @@ import pytest
 from properties.cases.case import Case
 from properties.command.main import main
 from properties.contract import CLAUSES
-from properties.laws import PROPERTIES
+from properties.laws import LAWS
 from properties.reports.power import Detection, detect
 from properties.runs.plan import Plan
 from properties.runs.result import CaseResult
@@ -18,9 +18,9 @@ def test_clauses_names_every_clause_property_and_bug(capsys: pytest.CaptureFixtu
     assert main(["clauses"]) == 0
     *rows, last = capsys.readouterr().out.splitlines()
     words = [word.strip(",:") for row in rows for word in row.split()]
-    for name in (*CLAUSES, *(prop.name for prop in PROPERTIES), *(mutant.name for mutant in MUTANTS)):
+    for name in (*CLAUSES, *(prop.name for prop in LAWS), *(mutant.name for mutant in MUTANTS)):
         assert name in words
-    assert last == f"27 clauses, {len(PROPERTIES)} properties; {len(MUTANTS)} mutants"
+    assert last == f"27 clauses, {len(LAWS)} properties; {len(MUTANTS)} mutants"
 
 
 def test_power_counts_the_cases_to_detection(capsys: pytest.CaptureFixture[str]) -> None:
@@ -31,7 +31,7 @@ def test_power_counts_the_cases_to_detection(capsys: pytest.CaptureFixture[str])
         "gradients.OnceDifferentiable: 2 of 2",
         lines[2],
     ]
-    assert lines[2].split() == ["mutant", "bug", "detected", "by", "median", "worst"]
+    assert lines[2].split() == ["mutant", "detected", "by", "median", "worst"]
     assert "zero_input_gives_bias" in "".join(lines)
     assert lines[-1].startswith("2 of 2 mutants detected with each of the seeds 1, 2; cases to detection: median ")
 

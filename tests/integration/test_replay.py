@@ -16,14 +16,14 @@ from properties.cases.case import Case, Fill, Input, Spec
 from properties.command.main import main
 from properties.failures.record import Record, write_record
 from properties.failures.replay import replay
-from properties.laws import PROPERTIES
+from properties.laws import LAWS
 from properties.trials.verdict import Failed
 
 pytest_plugins = ["pytester"]
 
 ROOT = Path(__file__).parents[2]
 CASE = Case(Spec(bias=True), Input(1, (3,)), Fill(seed=1))
-PROP = {prop.name: prop for prop in PROPERTIES}
+PROP = {prop.name: prop for prop in LAWS}
 
 
 class BiasTwice(Patchify):

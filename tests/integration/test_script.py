@@ -9,20 +9,20 @@ import pytest
 
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
 from properties.failures.scripts import BODIES, standalone_script
-from properties.laws import PROPERTIES
+from properties.laws import LAWS
 from properties.trials.verdict import Failed, Place
 from tests.helpers.scripts import CORRECT, FAILED
 
 
 def test_every_property_has_a_script() -> None:
-    assert set(BODIES) == {prop.name for prop in PROPERTIES}
+    assert set(BODIES) == {prop.name for prop in LAWS}
 
 
 def test_every_script_is_tidy(tmp_path: Path) -> None:
     """No line too long, no unused import or name, at most three lines of comment at the top."""
     every = Backward(PARAMETERS_AND_INPUT, "random")
     plain = Case(Spec(2, 3, 2, 2, 3, bias=True), Input(2, (5, 6), "float32"), Fill("real", 7), backward=every)
-    for prop in PROPERTIES:
+    for prop in LAWS:
         verdict = replace(FAILED, what=_WHAT.get(prop.name, FAILED.what))
         for kind, case in {
             "plain": plain,

@@ -24,7 +24,7 @@ TABLE = load()
 # Those whose scripts take something over from the verdict, and some whose scripts do not.
 JUDGED = (
     *("uncovered_pixels_ignored", "global_state_unchanged", "same_in_every_layout", "runs_forward"),
-    *("values_exact", "loaded_state_shows"),
+    *("values_exact", "same_in_every_layout"),
 )
 # What the payloads name, and no script does.
 FOREIGN = {"os", "system", "owned", "__import__"}

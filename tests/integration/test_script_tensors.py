@@ -65,7 +65,7 @@ def test_tensors_are_the_cases(number: int, most_numbers: int, monkeypatch: pyte
     monkeypatch.setattr(tensors, "_MOST_LINES", 1000 if most_numbers > 60 else tensors._MOST_LINES)
     generated = 0
     for case in drawn(number):
-        text = standalone_script("arguments_unchanged", CORRECT, "cpu", case, FAILED)
+        text = standalone_script("draws_no_random_numbers", CORRECT, "cpu", case, FAILED)
         generated += "hashlib" in text
         variables = execute(text)
         trial = Trial(case, Patchify)

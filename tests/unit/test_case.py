@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from properties.cases.case import MAX_ELEMENTS, Backward, Case, CaseError, Fill, Input, Spec
+from properties.cases.case import MAX_ELEMENTS, Backward, Case, Fill, Input, Spec
 from properties.cases.drawing import cases
+from properties.cases.error import CaseError
 
 CASE = Case(
     Spec(3, 5, 2, 4, stride=2, bias=True),
@@ -162,7 +163,7 @@ CHANGED: tuple[tuple[str, object, str], ...] = (
     (
         "format",
         1,
-        "case has an unknown field 'format'; its fields are spec, input, fill, weight_layout, backward, compiled, tf32",
+        "case has an unknown field 'format'; its fields are spec, input, fill, weight_layout, backward, compiled, tf32, history",
     ),
 )
 
@@ -187,7 +188,7 @@ def test_refuses_missing_member(path: str) -> None:
 
 @pytest.mark.parametrize(("data", "kind"), [(None, "NoneType"), ([JSON], "list"), ("{}", "str"), (3, "int")])
 def test_refuses_what_is_no_object(data: object, kind: str) -> None:
-    fields = "spec, input, fill, weight_layout, backward, compiled, tf32"
+    fields = "spec, input, fill, weight_layout, backward, compiled, tf32, history"
     refused(data, f"case must be an object with the fields {fields}, got {kind}")
 
 

@@ -5,10 +5,10 @@ from rich.style import Style
 
 from properties.cases.case import Case, Input, Spec
 from properties.failures.picture import paint, picture
-from properties.laws import PROPERTIES
+from properties.laws import LAWS
 from properties.trials.verdict import Failed, Place
 
-PROP = {prop.name: prop for prop in PROPERTIES}
+PROP = {prop.name: prop for prop in LAWS}
 
 
 def drawn(case: Case, where: Place | str = "", prop: str = "values_exact") -> str:

@@ -14,11 +14,11 @@ from properties.cases import case
 from properties.cases.case import Backward, Case, Fill, Input, Spec
 from properties.cases.drawing import draw_cases
 from properties.failures.record import FORMAT, Record, RecordError, _validator, read_record, record_files, write_record
-from properties.laws import PROPERTIES
+from properties.laws import LAWS
 from properties.runs.plan import make_plan
 from properties.trials.verdict import Failed, Place
 
-BY_NAME = {prop.name: prop for prop in PROPERTIES}
+BY_NAME = {prop.name: prop for prop in LAWS}
 RECORD = Record(
     BY_NAME["input_gradient_exact"],
     "package.layers:Wrong",
@@ -78,7 +78,7 @@ def test_flags() -> None:
     assert replace(RECORD, prop=BY_NAME["compiled_values"]).to_json()["flags"]["compile"]
 
 
-@pytest.mark.parametrize("prop", PROPERTIES, ids=lambda prop: prop.name)
+@pytest.mark.parametrize("prop", LAWS, ids=lambda prop: prop.name)
 def test_round_trip(tmp_path: Path, prop: Any) -> None:
     for number, drawn in enumerate(draw_cases(f"records/{prop.name}", 5, tuple(case.DTYPES))):
         record = replace(
@@ -165,7 +165,7 @@ DEEP = 100_000
         (b'{"format": NaN}', "is no record: it holds the number NaN, but all numbers of a record are integers"),
         (b'{"format": 1e999}', "is no record: it holds the number 1e999, but all numbers of a record are integers"),
         (b"[" + b"1" * 5000 + b"]", "is not valid JSON: Exceeds the limit (4300 digits) for integer string conversion"),
-        (b'{"format": 2}', "is of format 2, newer than 1, the newest that this version reads"),
+        (b'{"format": 3}', "is of format 3, newer than 2, the newest that this version reads"),
     ],
 )
 def test_damaged(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -177,7 +177,7 @@ def test_damaged(tmp_path: Path, content: bytes, reason: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"format": FORMAT + 1, "more": []}, "is of format 2, newer than 1, the newest that this version reads"),
+        ({"format": FORMAT + 1, "more": []}, "is of format 3, newer than 2, the newest that this version reads"),
         ({"property": "no_such"}, "is of the property 'no_such', which this version does not have"),
         ({"generator": 2}, "needs version 2 of the generator of values; this is version 1"),
         ({"more": 1}, "the whole: Additional properties are not allowed ('more' was unexpected)"),
@@ -241,11 +241,11 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 def test_unreadable_record_stops_a_run_before_it_starts(tmp_path: Path) -> None:
     write_record(tmp_path, RECORD)
     (tmp_path / "one.json").write_text("{")
-    (tmp_path / "two.json").write_text('{"format": 2}')
+    (tmp_path / "two.json").write_text('{"format": 3}')
     with pytest.raises(ValueError, match="records") as caught:
         make_plan(Patchify, regressions=tmp_path)
     lines = str(caught.value).splitlines()
     assert lines[0] == "some of the records to replay first cannot be read:"
     assert lines[1].startswith(f"  {tmp_path}/one.json is not valid JSON: ")
-    assert lines[2].startswith(f"  {tmp_path}/two.json is of format 2, newer than 1")
+    assert lines[2].startswith(f"  {tmp_path}/two.json is of format 3, newer than 2")
     assert len(lines) == 3

@@ -10,11 +10,11 @@ import pytest
 import properties
 from patchify import Patchify
 from properties import CannotRun, verify
-from properties.laws import PROPERTIES
+from properties.laws import LAWS
 from properties.trials.implementation import resolve
 
-NAMES = ", ".join(prop.name for prop in PROPERTIES)
-CLAUSES = ", ".join([f"C{n}" for n in range(1, 19)] + [f"H{n}" for n in range(1, 9)])
+NAMES = ", ".join(prop.name for prop in LAWS)
+CLAUSES = ", ".join([f"C{n}" for n in range(1, 19)] + [f"H{n}" for n in range(1, 10)])
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def plans() -> dict[str, Plan]:
     """Plans that have shards of every kind between them, and one of a part that has none."""
     compiled = make_plan(Patchify, seed=7, cases=200, only=["compiled_values"])
     return {
-        "default": make_plan(Patchify, seed=7),
+        "default": make_plan(Patchify, seed=7, levels=("contract", "robust")),
         "small scope": make_plan(Patchify, seed=7, cases=0, only=["values_exact"], scope_margin=1),
         "compiled": compiled,
         "replayed": replace(compiled, regressions={"one.json": replace(RECORD, prop=compiled.properties[0])}),
@@ -84,9 +84,9 @@ def test_taken_apart_as_they_are_made() -> None:
         assert shard_names.kind_of(kind) == kind
     assert [shard_names.data_dim_of(f"{kind}D-4") for kind in ("small2", "compiled3")] == [2, 3]
     random = [kind for kind in KINDS if shard_names.is_random(f"{kind}0")]
-    assert random == ["random", "compiled1D-", "compiled2D-", "compiled3D-"]
+    assert random == ["random", "histories", "copies", "compiled1D-", "compiled2D-", "compiled3D-"]
     assert [kind for kind in KINDS if shard_names.is_small(f"{kind}0")] == ["small1D-", "small2D-", "small3D-"]
-    assert [kind for kind in KINDS if shard_names.is_compiled(f"{kind}0")] == [*random[1:], "compiled-steered"]
+    assert [kind for kind in KINDS if shard_names.is_compiled(f"{kind}0")] == [*random[3:], "compiled-steered"]
 
 
 def test_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

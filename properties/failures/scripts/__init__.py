@@ -8,7 +8,7 @@ from properties.failures.scripts.pieces import code_blocks, layer_blocks
 from properties.failures.scripts.quoted import check_device, comment, importable
 from properties.failures.scripts.subject import WIDTH, Block, Body, Subject, names_in, needed
 from properties.failures.scripts.tensors import drawn_blocks, few_numbers, generator_blocks, literal_blocks
-from properties.laws import PROPERTIES
+from properties.laws import LAWS
 from properties.trials.implementation import DEFAULT_IMPLEMENTATION, CannotRun
 from properties.trials.verdict import Failed
 
@@ -36,9 +36,11 @@ def standalone_script(prop: str, implementation: str, device: str, case: Case, v
         CannotRun: where there is no such property, no import statement can name the layer, torch alone cannot show
             the failure, or what the property is said to have found is nothing that it finds.
     """
-    named = {known.name: known for known in PROPERTIES}
+    named = {known.name: known for known in LAWS}
     if prop not in named:
         raise CannotRun(f"there is no property {prop!r}; the properties are {', '.join(named)}")
+    if prop not in BODIES:
+        raise CannotRun(f"there is no script for {prop} yet: replay its record, or read the steps of its history")
     check_device(device)
     inline = implementation == DEFAULT_IMPLEMENTATION and prop not in _MORE_THAN_A_CONVOLUTION
     subject = Subject(named[prop], implementation, device, case, verdict, inline)
@@ -64,7 +66,7 @@ def _blocks(subject: Subject, functions: list[Block], lines: list[str]) -> list[
 def _header(subject: Subject) -> list[str]:
     """Which law, which layer, what was observed and what was expected, as comments."""
     prop, verdict = subject.prop, subject.verdict
-    law = f"{prop.name} ({', '.join(prop.clauses)}): {' '.join(prop.law.split(chr(10) * 2)[0].split())}"
+    law = f"{prop.name} ({', '.join(prop.clauses)}): {' '.join(prop.statement.split(chr(10) * 2)[0].split())}"
     where = f" at {verdict.where}" if str(verdict.where) else ""
     values = f": observed {verdict.observed}, expected {verdict.expected}" if verdict.observed else ""
     found = comment(f"{subject.implementation} on {subject.device}: {verdict.what}{where}{values}")

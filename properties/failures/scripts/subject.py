@@ -13,9 +13,10 @@ from functools import cached_property
 from torch import nn
 
 from properties.cases.case import Case
-from properties.laws.law import Property
+from properties.laws.law import Law
+from properties.trials.comparison import Expectation
 from properties.trials.tensors import TORCH_DTYPES
-from properties.trials.trial import Expectation, Trial
+from properties.trials.trial import Trial
 from properties.trials.verdict import Failed
 
 WIDTH = 120
@@ -28,7 +29,7 @@ class Subject:
     ``inline`` says that the layer is the shipped one and is written out, so that the script needs torch alone.
     """
 
-    prop: Property
+    prop: Law
     implementation: str
     device: str
     case: Case

@@ -1,0 +1,53 @@
+"""What torch's own tools do to the parameters shows (H5)."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from properties.cases.case import Fill
+from properties.laws.law import law
+from properties.trials.comparison import Expectation
+from properties.trials.trial import Trial, blaming
+
+
+class _Negated(nn.Module):
+    """A parametrization."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The weight with the opposite sign."""
+        return -weight
+
+
+@law("H5", on="drawn")
+def follows_parametrization(trial: Trial) -> None:
+    """A parametrization of ``conv.weight``, such as weight normalisation, shows in the output.
+
+    Catches copies of the weight, and layers that hold on to the parameter itself.
+    """
+    layer = trial.make_layer()
+    trial.embed(layer, trial.make_input(), "forward")
+    with blaming("a parametrization of conv.weight"):
+        parametrize.register_parametrization(layer.conv, "weight", _Negated(), unsafe=True)
+    tokens = trial.embed(layer, trial.make_input(), "forward with a parametrization")
+    mirrored = Expectation(2 * trial.bias - trial.tokens.detach().double(), 3 * trial.expected_tokens.bound)
+    trial.close("output values do not follow a parametrization", tokens, mirrored)
+
+
+@law("H5", on="drawn")
+def follows_reset(trial: Trial) -> None:
+    """After ``conv.reset_parameters()`` the output is that of the new parameters.
+
+    Catches copies of the weight.
+    """
+    layer = trial.make_layer()
+    trial.embed(layer, trial.make_input(), "forward")
+    with blaming("conv.reset_parameters()"), torch.no_grad():
+        layer.conv.reset_parameters()
+        names = ("weight", "bias") if trial.case.spec.bias else ("weight",)
+        values = {name: getattr(layer.conv, name).detach().cpu().clone() for name in names}
+    given = Trial(replace(trial.case, fill=Fill("real", trial.case.fill.seed)), trial.implementation, trial.device)
+    given.values = replace(trial.values, **values)
+    tokens = trial.embed(layer, trial.make_input(), "forward after conv.reset_parameters()")
+    trial.close("output values do not follow conv.reset_parameters()", tokens, given.expected_tokens)
