@@ -17,7 +17,7 @@ from properties.trials.settings import undisturbed
 from properties.trials.trial import Trial
 from properties.trials.verdict import Failed
 
-LAYERS = ("patchify:Patchify", "patchify:LinearPatchify")
+LAYERS = PATCHIFY, LINEAR = ("patchify:Patchify", "patchify:LinearPatchify")
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 # What a graph is asked for: training a first layer, training one in the middle, inference.
 WANTED: dict[str, tuple[str, ...]] = {

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from properties.trials.settings import undisturbed
-from tests.helpers.model_sizes import DTYPES, LAYERS, MODELS, WANTED, wrong
+from tests.helpers.model_sizes import DTYPES, LAYERS, LINEAR, MODELS, PATCHIFY, WANTED, wrong
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -18,8 +18,14 @@ def test_eager(layer: str, model: str, dtype: str) -> None:
             assert wrong(layer, model, dtype, wanted, compiled=False) == ""
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize(
+    ("layer", "model"),
+    [
+        *((PATCHIFY, model) for model in MODELS),
+        # With overlap and without, of every dimensionality.
+        *((LINEAR, model) for model in ("ViT-B/16", "AST 16/10", "sequence, patch 16", "overlapping volumes")),
+    ],
+)
 def test_compiled(layer: str, model: str) -> None:
     """In a process of its own: Inductor's backward pass of unfold ended it for the first layer at these sizes."""
     command = [sys.executable, "-m", "tests.helpers.model_sizes", layer, model]

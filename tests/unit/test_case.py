@@ -163,7 +163,8 @@ CHANGED: tuple[tuple[str, object, str], ...] = (
     (
         "format",
         1,
-        "case has an unknown field 'format'; its fields are spec, input, fill, weight_layout, backward, compiled, tf32, history",
+        "case has an unknown field 'format'; "
+        "its fields are spec, input, fill, weight_layout, backward, compiled, tf32, history",
     ),
 )
 
