@@ -1,9 +1,10 @@
 """Layers as they are used in the field, and layers with one large number: they always run, whatever is drawn."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from oracles.precision import PRECISIONS
 from properties.cases.case import DTYPES, PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
 
 _IN_THE_FIELD: dict[str, tuple[Spec, Input]] = {
@@ -47,6 +48,12 @@ _PAST_TILES: dict[str, tuple[Spec, Input]] = {
     "image, 66,049 windows": (Spec(1, 1, 2, 2, stride=1, bias=True), Input(1, (258, 258))),
     "volume, 68,921 windows": (Spec(1, 1, 3, 1, bias=True), Input(1, (41, 41, 41))),
 }
+# With the batch that comes to 2**31 elements, in one sample or in thousands.
+_HUGE: dict[str, tuple[Spec, Input]] = {
+    "sequences": (Spec(64, 8, 1, 4, bias=True), Input(2, (256,))),
+    "images": (Spec(3, 24, 2, 16, bias=True), Input(1, (224, 224))),
+    "volumes": (Spec(1, 8, 3, 4, bias=True), Input(3, (16, 16, 16))),
+}
 # What has no more pixels than this is cheap enough to be run on integers in every dtype.
 _FEW_PIXELS = 16_000
 
@@ -69,3 +76,18 @@ def landmarks(dtypes: Sequence[str] = DTYPES) -> dict[str, Case]:
             case = Case(spec, replace(given, dtype=dtype), fill, backward=Backward(wanted, "random"))
             named[f"{name}, {fill.name} {fill.seed}, {dtype}"] = case
     return named
+
+
+def in_tf32(named: Mapping[str, Case]) -> dict[str, Case]:
+    """The landmarks in float32 once more, with TF32 allowed."""
+    return {f"{name}, TF32": replace(case, tf32=True) for name, case in named.items() if case.input.dtype == "float32"}
+
+
+def huge(dtypes: Sequence[str] = DTYPES) -> dict[str, Case]:
+    """Cases whose batch is repeated until there are more elements than 32 bits count, in the dtype that takes least."""
+    small = min(dtypes, key=lambda name: PRECISIONS[name].significant_bits)
+    wanted = ("input",)
+    return {
+        f"huge {name}, {small}": Case(spec, replace(given, dtype=small), Fill("exact", 1000), backward=Backward(wanted))
+        for name, (spec, given) in _HUGE.items()
+    }

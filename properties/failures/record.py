@@ -12,13 +12,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
 from importlib.metadata import version
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
 import torch
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
-from jsonschema.validators import extend
 
 from properties.cases import generator
 from properties.cases.case import Case
@@ -108,6 +106,15 @@ class Record:
         """
         _check(data)
         assert isinstance(data, dict)
+        return cls.believed(data)
+
+    @classmethod
+    def believed(cls, data: dict[str, Any]) -> Self:
+        """The record that the harness itself has just made as plain data, which needs no schema.
+
+        Raises:
+            RecordError: where it holds no valid case.
+        """
         name, history = data["property"], None
         if name in RETIRED:
             law, history = RETIRED[name]
@@ -161,7 +168,8 @@ def write_record(folder: Path, record: Record) -> Path:
             file.flush()
             os.fsync(file.fileno())
         try:
-            read_record(temporary)
+            # Without jsonschema by the case's own checks alone.
+            read_record(temporary) if find_spec("jsonschema") else Record.believed(json.loads(temporary.read_text()))
         except RecordError as error:
             raise RecordError(
                 f"{printable(path)} was not written, since it could not be read again: it {error}"
@@ -176,7 +184,8 @@ def read_record(path: Path) -> Record:
     """Read a record.
 
     Raises:
-        RecordError: where the file cannot be read, is damaged, or is of a version that this one does not know.
+        RecordError: where the file cannot be read, is damaged, or is of a version that this one does not know, or where
+            jsonschema is not installed.
     """
     return Record.from_json(_parse(_content(path)))
 
@@ -263,6 +272,11 @@ def _check(data: object) -> None:
     found = data.get("format") if isinstance(data, dict) else None
     if isinstance(found, int) and found > FORMAT:
         raise RecordError(f"is of format {printable(found)}, newer than {FORMAT}, the newest that this version reads")
+    # Not where this is imported: whoever only runs, and writes records, does without it.
+    try:
+        from jsonschema.exceptions import best_match
+    except ImportError as error:
+        raise RecordError("cannot be read without jsonschema: pip install jsonschema") from error
     problem = best_match(_validator().iter_errors(data))
     if problem is not None:
         at = problem.json_path.removeprefix("$").removeprefix(".") or "the whole"
@@ -275,14 +289,15 @@ def _check(data: object) -> None:
 
 
 @functools.cache
-def _validator() -> Draft202012Validator:
+def _validator() -> Any:
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import ValidationError
+    from jsonschema.validators import extend
+
+    def whole_pattern(_: object, pattern: str, text: object, __: object) -> Iterator[ValidationError]:
+        """In a schema ``$`` is the very end of a text; in Python one newline may come after it."""
+        if isinstance(text, str) and not re.fullmatch(pattern, text):
+            yield ValidationError(f"{text!r} does not match {pattern!r}")
+
     schema = json.loads(files("properties.failures").joinpath("record.schema.json").read_text("utf-8"))
-    whole = extend(Draft202012Validator, {"pattern": _whole_pattern})  # type: ignore[no-untyped-call]
-    validator: Draft202012Validator = whole(schema)
-    return validator
-
-
-def _whole_pattern(_: object, pattern: str, text: object, __: object) -> Iterator[ValidationError]:
-    """In a schema ``$`` is the very end of a text; in Python one newline may come after it."""
-    if isinstance(text, str) and not re.fullmatch(pattern, text):
-        yield ValidationError(f"{text!r} does not match {pattern!r}")
+    return extend(Draft202012Validator, {"pattern": whole_pattern})(schema)  # type: ignore[no-untyped-call]

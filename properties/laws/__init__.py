@@ -3,6 +3,7 @@
 from properties.laws import (
     ambience,
     compiled,
+    cuda,
     functional,
     gradients,
     histories,
@@ -34,6 +35,7 @@ _FAMILIES = (
     rejection,
     ambience,
     functional,
+    cuda,
 )
 
 LAWS: tuple[Law, ...] = tuple(prop for family in _FAMILIES for prop in vars(family).values() if isinstance(prop, Law))

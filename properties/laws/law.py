@@ -14,7 +14,7 @@ from properties.trials.settings import undisturbed
 from properties.trials.trial import Raised, TorchFault, Trial, Unusable
 from properties.trials.verdict import Failed, Inapplicable, Passed, Verdict, Violation
 
-Judged = Literal["cases", "drawn", "compiled", "histories", "copies"]
+Judged = Literal["cases", "drawn", "compiled", "histories", "copies", "huge"]
 
 
 class VacuousLaw(Exception):  # noqa: N818 - it reads as what is wrong with the harness
@@ -31,12 +31,13 @@ class Law:
         statement: the law in a sentence, then why it must hold or what it catches.
         judge: the function.
         on: which of a run's trials it judges: all ``cases``, only the ``drawn`` ones, where it would cost much and say
-            nothing new on the landmarks, only those that are ``compiled``, only ``histories``, or only those with
-            ``copies`` in them.
+            nothing new on the landmarks, only those that are ``compiled``, only ``histories``, only those with
+            ``copies`` in them, or only the ``huge`` ones, which only CUDA runs.
         needs_output: whether it says nothing where the plain forward pass gives no tensor of the right form.
         small_scope: whether it judges every small shape.
         autocast: whether it runs the layer under autocast, which is off everywhere else.
         empty_batch: whether it empties the batch of the case.
+        device: the type of device that it needs, such as ``cuda``; empty where it needs none. Elsewhere it is not run.
         false_pass: how likely a wrong bilinear map is to pass on a case, where that is known.
     """
 
@@ -49,7 +50,12 @@ class Law:
     small_scope: bool = False
     autocast: bool = False
     empty_batch: bool = False
+    device: str = ""
     false_pass: Callable[[Case], float | None] | None = None
+
+    def runs_on(self, device: str) -> bool:
+        """Whether a device, such as ``cuda:1``, is of the type that this law needs."""
+        return self.device in ("", device.partition(":")[0])
 
     @property
     def level(self) -> str:
@@ -95,6 +101,7 @@ def law(
     small_scope: bool = False,
     autocast: bool = False,
     empty_batch: bool = False,
+    device: str = "",
     false_pass: Callable[[Case], float | None] | None = None,
 ) -> Callable[[Callable[[Trial], None]], Law]:
     """Make a law of a function of a trial, which checks the named clauses; its docstring states it."""
@@ -103,7 +110,7 @@ def law(
         statement = (judge.__doc__ or "").strip()
         if not clauses or not statement:
             raise TypeError(f"the law {judge.__name__} must name its clauses and state itself in a docstring")
-        fields = (on, needs_output, small_scope, autocast, empty_batch, false_pass)
+        fields = (on, needs_output, small_scope, autocast, empty_batch, device, false_pass)
         return Law(judge.__name__, clauses, statement, judge, *fields)
 
     return make

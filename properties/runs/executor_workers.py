@@ -80,7 +80,7 @@ class ExecutorWorkers:
             return self.executor.submit(examine_away, self.journal.pack([]), name, asdict(found[name]), shrink)
 
         def take(name: str, record: dict[str, Any]) -> None:
-            records[name] = Record.from_json(record)
+            records[name] = Record.believed(record)
 
         self._do_all(list(found), submit, take)
         return records

@@ -71,7 +71,7 @@ class LocalWorkers:
         records = {name: examine(plan, props[name], one) for name, one in found.items() if one.died}
 
         def answer(task: Task, record: Any) -> bool:
-            records[task[0]] = Record.from_json(record)
+            records[task[0]] = Record.believed(record)
             return True
 
         def death(task: Task, how: str, check: Death | None) -> Task | None:

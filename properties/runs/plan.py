@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from properties.cases import small_scope
 from properties.cases.case import DTYPES, Case
-from properties.cases.landmarks import landmarks
+from properties.cases.landmarks import huge, in_tf32, landmarks
 from properties.cases.space import Space
 from properties.contract import LEVELS
 from properties.failures.record import Record, read_folder, versions
@@ -20,6 +20,7 @@ from properties.runs.options import DEFAULT_DEVICE, DEFAULT_PROFILE, DEFAULT_STR
 from properties.runs.shard_names import (
     COPIES,
     HISTORIES,
+    HUGE,
     LANDMARKS,
     REGRESSIONS,
     is_compiled,
@@ -68,6 +69,13 @@ class Plan:
         }
 
     @property
+    def left_out(self) -> tuple[Law, ...]:
+        """The properties that the levels ask for, and that this type of device cannot show."""
+        return tuple(
+            prop for prop in LAWS if prop.level in self.levels and not self.only and not prop.runs_on(self.device)
+        )
+
+    @property
     def shards(self) -> tuple[str, ...]:
         """The names of the shards of this part, in the order in which one worker runs them."""
         number, parts = self.part
@@ -76,7 +84,7 @@ class Plan:
     @property
     def all_shards(self) -> tuple[str, ...]:
         """The names of the shards of the whole run: some of every kind first, in case there is no time for all."""
-        found = [shard for shard in (REGRESSIONS, LANDMARKS) if self.properties_of(shard)]
+        found = [shard for shard in (REGRESSIONS, LANDMARKS, HUGE) if self.properties_of(shard)]
         found += [shard for kind in sharding.KINDS if self.properties_of(kind) for shard in sharding.shards(self, kind)]
         return tuple(sorted(found, key=sharding.is_late))
 
@@ -149,7 +157,7 @@ class Plan:
             return tuple(prop for prop in self.properties if prop.on == "compiled")
         if is_small(shard):
             return tuple(prop for prop in self.properties if prop.small_scope)
-        if kind_of(shard) in (HISTORIES, COPIES):
+        if kind_of(shard) in (HISTORIES, COPIES, HUGE):
             return tuple(prop for prop in self.properties if prop.on == kind_of(shard))
         on = ("cases",) if shard == LANDMARKS else ("cases", "drawn")
         return tuple(prop for prop in self.properties if prop.on in on)
@@ -171,7 +179,10 @@ class Plan:
         if shard == REGRESSIONS:
             return {name: record.case for name, record in self.replayed.items()}
         if shard == LANDMARKS:
-            return landmarks(self.dtypes)
+            found = landmarks(self.dtypes)
+            return found | (in_tf32(found) if self.device.startswith("cuda") else {})
+        if shard == HUGE:
+            return huge(self.dtypes)
         return {f"{shard}/{i}": case for i, case in enumerate(sharding.cases_of(self, shard))}
 
 
@@ -226,7 +237,10 @@ def make_plan(
         for prop in LAWS
         # A property that is asked for by name or clause runs whatever its level.
         if ({prop.name, *prop.clauses} & set(selectors) if selectors else prop.level in levels)
+        and (prop.runs_on(device) or prop.name in selectors)
     )
+    if elsewhere := [prop.name for prop in chosen if not prop.runs_on(device)]:
+        raise CannotRun(f"only names {', '.join(elsewhere)}, which {chosen[0].device} alone can run, not {device!r}")
     records, problems = read_folder(regressions)
     if problems:
         raise CannotRun("\n  ".join(["some of the records to replay first cannot be read:", *problems]))

@@ -7,13 +7,15 @@ from torch import Tensor
 
 # How a weight is stored channels last, by data_dim; torch has no such format for a sequence.
 CHANNELS_LAST = {2: torch.channels_last, 3: torch.channels_last_3d}
+# Elements before and after those of a contiguous tensor: as many as keep it aligned as a new one would be.
+MARGIN = 1024
 
 
 def lay_out(values: Tensor, layout: str) -> Tensor:
     """A new tensor of the given layout, with the given values; it shares no memory with them.
 
-    An ``expanded`` tensor repeats its first sample. Memory between the elements of a ``sliced`` or ``stepped`` one
-    holds NaN, so that whoever reads it is found out.
+    An ``expanded`` tensor repeats its first sample. Memory before and after the elements of a ``contiguous`` one, and
+    between those of a ``sliced`` or ``stepped`` one, holds NaN, so that whoever reads it is found out.
 
     In bfloat16 on a CPU axes of size 1 have no odd strides (see ``with_plain_ones``).
 
@@ -38,7 +40,8 @@ def with_plain_ones(x: Tensor) -> Tensor:
 def _laid_out(values: Tensor, layout: str) -> Tensor:
     match layout:
         case "contiguous":
-            return values.clone(memory_format=torch.contiguous_format)
+            around = values.new_full((values.numel() + 2 * MARGIN,), math.nan)
+            return around[MARGIN:-MARGIN].view(values.shape).copy_(values)
         case "channels_first":
             return values.movedim(-1, 1).clone(memory_format=torch.contiguous_format).movedim(1, -1)
         case "transposed":

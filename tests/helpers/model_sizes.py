@@ -54,7 +54,7 @@ MODELS: dict[str, Model] = {
 COMPILED_FULLY = ("ViT-B/16", "UNETR 16")
 
 
-def wrong(name: str, model: str, dtype: str, wanted: str, *, compiled: bool) -> str:
+def wrong(name: str, model: str, dtype: str, wanted: str, *, compiled: bool, device: str = "cpu") -> str:
     """Call one layer at every size of a model, and at the first again: what is wrong first, empty where nothing is."""
     implementation, _ = resolve(name)
     spec = MODELS[model].spec
@@ -63,7 +63,7 @@ def wrong(name: str, model: str, dtype: str, wanted: str, *, compiled: bool) -> 
     layer: nn.Module | None = None
     for batch, *sizes in (*MODELS[model].inputs, MODELS[model].inputs[0]):
         given = Input(batch, tuple(sizes), dtype)
-        trial = Trial(Case(spec, given, Fill("exact", 1000), backward=Backward(names)), implementation)
+        trial = Trial(Case(spec, given, Fill("exact", 1000), backward=Backward(names)), implementation, device)
         if layer is None:
             layer = trial.make_layer()
             call = torch.compile(layer, fullgraph=True) if compiled else layer

@@ -7,6 +7,7 @@ from torch import nn
 from tests.mutants import (
     ambience,
     compiled,
+    cuda,
     dtype,
     forward,
     functional,
@@ -331,4 +332,17 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(tools.ResetForgotten, "follows_reset", level="robust"),
     Mutant(tools.EmptyBatchDividesInGraphs, "empty_batch_compiled", level="robust"),
     Mutant(tools.Float16AutocastRefused, "runs_under_autocast", level="robust"),
+)
+
+# Right on a CPU: what catches them needs a CUDA device. ``python -m benchmarks.cuda`` judges them on one.
+CUDA_MUTANTS: tuple[Mutant, ...] = (
+    Mutant(cuda.OnlyOnTheDeviceWrong, "values_exact"),
+    Mutant(cuda.FastPathOfTF32Wrong, "values_bounded"),
+    Mutant(cuda.OnTheDefaultStream, "right_on_any_stream"),
+    Mutant(cuda.CopiedOnASideStream, "right_on_any_stream"),
+    Mutant(cuda.ContextKilled, "runs_forward"),
+    Mutant(cuda.NumberReadOnTheHost, "right_in_cuda_graphs"),
+    Mutant(cuda.ReadsPastItsInput, "values_exact"),
+    Mutant(cuda.IndicesIn32Bits, "more_elements_than_32_bits_count"),
+    Mutant(cuda.BlocksPastLimit, "more_elements_than_32_bits_count"),
 )
