@@ -1,6 +1,6 @@
 """All evidence for CUDA in one sitting of at most twenty minutes.
 
-    python3 -m benchmarks.cuda --out DIR [--device cuda] [--seconds 480] [--cases 300] [--only PARTS]
+    python3 -m benchmarks.cuda --out DIR [--device cuda] [--seconds 420] [--cases 300] [--only PARTS]
 
 It runs from the source tree, uninstalled, without network and without jsonschema. Each part runs in a process of its
 own, since what is wrong may end it, and writes DIR/<part>.json after every step. The same command again goes on where
@@ -20,26 +20,24 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
-from io import StringIO
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 from torch import Tensor, nn
 
 from oracles.agreement import check_oracles
 from patchify import LinearPatchify, Patchify
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
+from properties.failures.isolation import judge_apart
 from properties.laws import LAWS
 from properties.reports.json import report_json
-from properties.reports.text import print_report
-from properties.runs.engine import carry_out
 from properties.runs.journal import Journal
 from properties.runs.local_workers import LocalWorkers
 from properties.runs.options import cores, duration, names
-from properties.runs.plan import Plan, make_plan
+from properties.runs.plan import make_plan
+from properties.runs.report import Report
 from properties.runs.shard import run_cases
 from properties.runs.shard_names import COMPILED, HUGE, LANDMARKS
 from properties.trials.faults import available
@@ -53,9 +51,10 @@ from tests.mutants.cuda import AtomicSums, SequencesByTriton, TritonProduct
 
 Data = dict[str, Any]
 LEVELS = ("contract", "robust")
+PATCHIFY = "patchify:Patchify"
 SEED = 7
 # Seconds that a part may take beyond its budget, to start, to end the step it is at, and to examine failures.
-GRACE = 120.0
+GRACE = 60.0
 # One mutant in so many, besides those that only CUDA shows.
 MUTANTS_APART = 8
 
@@ -69,6 +68,7 @@ class Part:
         self.cases: int = options.cases
         self.until = time.monotonic() + options.seconds
         self.folder: Path = options.out
+        self.finished = True
         self.data: Data = read(self.path)
         self.data.setdefault("steps", {})
 
@@ -94,8 +94,12 @@ class Part:
     def todo(self, steps: Iterator[str] | list[str]) -> Iterator[str]:
         """The steps that are not done, as long as there is time."""
         for name in steps:
-            if name not in self.data["steps"] and time.monotonic() < self.until:
-                yield name
+            if name in self.data["steps"]:
+                continue
+            if time.monotonic() >= self.until:
+                self.finished = False
+                return
+            yield name
 
 
 def read(path: Path) -> Data:
@@ -147,27 +151,27 @@ def compiled(part: Part) -> None:
 
 
 def _run(part: Part, name: str, laws: list[str]) -> None:
-    """A run in a journal that stays, whose report is the part's; a part cut short goes on in the same journal."""
+    """A run in a journal that stays, counted as it is; then a failing case of each law once more, for what it shows."""
     journal = Journal(part.folder / f"{name}.run")
     if not (journal.folder / "plan.json").exists():
-        journal.start(make_plan("patchify:Patchify", cases=part.cases, seed=SEED, device=part.device, only=laws))
-    report = carry_out(LocalWorkers(journal, cores(), 300.0), budget=part.left, shrink=False)
-    text = StringIO()
-    print_report(report, Console(file=text, width=120))
-    print(text.getvalue()[-3000:])
-    found = report_json(report)
-    tf32 = sum(case.tf32 for shard in report.results for case in list(_cases(report.plan, shard.shard))[: shard.cases])
-    summary = {key: found[key] for key in ("verdict", "passed", "stopped", "cases", "checks", "problems", "failures")}
+        journal.start(make_plan(PATCHIFY, cases=part.cases, seed=SEED, device=part.device, only=laws))
+    plan = journal.plan()
+    LocalWorkers(journal, cores(), 60.0).run_shards(journal.left(plan), until=part.until)
+    part.finished = not journal.left(plan)
+    report = Report(plan, tuple(journal.results(plan)), stopped=None if part.finished else "budget")
+    found = {law: tally.smallest_failure for law, tally in report.tallies.items() if tally.smallest_failure}
+    cases = [case for one in report.results for case in list(plan.cases_of(one.shard).values())[: one.cases]]
+    members = ("verdict", "passed", "stopped", "cases", "checks", "properties")
     part.write(
-        **summary,
-        tf32_cases=tf32,
-        properties=found["properties"],
-        shards=[len(report.results), len(report.plan.shards)],
+        **{member: value for member, value in report_json(report).items() if member in members},
+        tf32_cases=sum(case.tf32 for case in cases),
+        shards=[len(report.results), len(plan.shards)],
+        failing={law: f"{one.died or ''} {Case.from_json(one.case).describe()}" for law, one in found.items()},
     )
-
-
-def _cases(plan: Plan, shard: str) -> list[Case]:
-    return list(plan.cases_of(shard).values())
+    print(f"  {report.verdict_line}", flush=True)
+    for law in part.todo(list(found)):
+        verdict = judge_apart(law, Case.from_json(found[law].case), PATCHIFY, part.device, 60.0)
+        part.step(law, f"{verdict} on {found[law].case}")
 
 
 def models(part: Part) -> None:
@@ -270,6 +274,47 @@ def _kernels(trial: Trial) -> list[str]:
     return sorted({" ".join(kernel.split("(")[0].split())[:80] for kernel in kernels if "elementwise" not in kernel})
 
 
+def indices(part: Part) -> None:
+    """Torch's own convolution of more than 2**31 elements, as views and as copies, each in a process of its own."""
+    steps = [f"{data_dim}D, {layout}" for data_dim in (1, 2, 3) for layout in ("view", "copy")]
+    for step in part.todo(steps if part.device.startswith("cuda") else []):
+        command = [sys.executable, "-c", _INDICES, step[0], step[4:]]
+        run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=part.left + GRACE / 2)
+        error = [line for line in run.stderr.splitlines() if "Error" in line][-1:]
+        part.step(step, "; ".join([*run.stdout.splitlines(), *(error if run.returncode else [])]))
+
+
+# The samples of a batch over and over again: each must give what the first gives.
+_INDICES = """
+import sys, torch
+from torch.nn import functional as f
+dims, layout = int(sys.argv[1]), sys.argv[2]
+channels, sizes, patch, out = {1: (64, (256,), 4, 8), 2: (3, (224, 224), 16, 24), 3: (1, (16,) * 3, 4, 8)}[dims]
+one = torch.randint(-2, 3, (1, *sizes, channels), device="cuda", dtype=torch.bfloat16)
+copies = 2**31 // one.numel() + 1
+x = one.repeat(copies, *[1] * (dims + 1))
+x = x.movedim(-1, 1) if layout == "view" else x.movedim(-1, 1).contiguous()
+weight = torch.randint(-2, 3, (out, channels, *[patch] * dims), device="cuda", dtype=torch.bfloat16)
+convolve = (f.conv1d, f.conv2d, f.conv3d)[dims - 1]
+def same(name, whole, first):
+    torch.cuda.synchronize()
+    wrong = sum(int((part != first).sum()) for part in whole.split(2**14))
+    print(f"{name} {'right' if wrong == 0 else f'{wrong} of {whole.numel()} wrong'}", flush=True)
+x.requires_grad_()
+tokens = convolve(x, weight, stride=patch)
+same("output", tokens.detach(), convolve(x[:1].detach(), weight, stride=patch))
+cotangent = torch.ones_like(tokens)
+gradient, = torch.autograd.grad(tokens, x, cotangent)
+small = x[:1].detach().requires_grad_()
+tokens = convolve(small, weight, stride=patch)
+same("input gradient", gradient, torch.autograd.grad(tokens, small, torch.ones_like(tokens))[0])
+x = x.detach()
+gradient, = torch.autograd.grad(convolve(x, weight.requires_grad_(), stride=patch), weight, cotangent)
+torch.cuda.synchronize()
+print("weight gradient runs", flush=True)
+"""
+
+
 def layers(part: Part) -> None:
     """Right layers, which must pass, and mutants, which must not; each by a few cases of the run, eager."""
     right = [*CORRECT, LinearPatchify, TritonProduct, SequencesByTriton, AtomicSums]
@@ -284,8 +329,12 @@ def layers(part: Part) -> None:
         with ProcessPoolExecutor(number, context, max_tasks_per_child=1) as pool:
             running = {pool.submit(judge, chosen[name], part.device, part.until, part.cases): name for name in some}
             for done in as_completed(running):
-                if found := _result(done):
+                if time.monotonic() >= part.until:
+                    pool.shutdown(wait=False, cancel_futures=True)
+                if not done.cancelled() and (found := _result(done)):
                     part.step(running[done], found)
+                else:
+                    part.finished = False
 
 
 def _shards(layer: type[nn.Module] | Mutant) -> list[str]:
@@ -371,7 +420,7 @@ def sanitizer(part: Part) -> None:
 
 PARTS: dict[str, Callable[[Part], None]] = {
     part.__name__: part
-    for part in (machine, oracles, eager, compiled, models, strides, algorithms, layers, layer, sanitizer)
+    for part in (machine, oracles, eager, compiled, models, strides, algorithms, indices, layers, layer, sanitizer)
 }
 
 
@@ -400,13 +449,15 @@ def main() -> int:
     if options.part:
         part = Part(options.part, options)
         PARTS[options.part](part)
-        part.write(done=True)
+        part.write(done=part.finished)
         return 0
     try:
         available(options.device)
     except CannotRun as error:
         print(f"benchmarks.cuda: could not run: {error}", file=sys.stderr)
         return 2
+    # Whoever ends this ends the part that runs, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     problems = 0
     for name in options.only or PARTS:
         path = options.out / f"{name}.json"
@@ -431,7 +482,8 @@ def main() -> int:
         found["ended"] = ended
         path.write_text(json.dumps(found, indent=1) + "\n")
         problems += bool(ended)
-        print(f"{name}: {ended or 'done'}, {found['seconds']} s", flush=True)
+        told = ended or ("done" if found.get("done") else "out of time: the same command goes on")
+        print(f"{name}: {told}, {found['seconds']} s", flush=True)
     return 1 if problems else 0
 
 
@@ -439,7 +491,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python3 -m benchmarks.cuda")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where every part writes what it found")
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--seconds", type=duration, default=480.0, help="of each part, at most (default: 480)")
+    parser.add_argument("--seconds", type=duration, default=420.0, help="of each part, at most (default: 420)")
     parser.add_argument("--cases", type=int, default=300, help="random cases of the runs (default: 300)")
     parser.add_argument("--only", type=names, metavar="PARTS", help=f"some of {', '.join(PARTS)}")
     parser.add_argument("--part", choices=tuple(PARTS), help=argparse.SUPPRESS)

@@ -1,11 +1,14 @@
 """The strided convolution, channels last at both ends: as torch has it, and as one operator under a compiler."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+_MOST_ELEMENTS = 2**31 - 1
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
@@ -20,9 +23,28 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Ten
     Returns:
         ``[B, *g, C_out]``, contiguous.
     """
+    # Not where sizes are symbols: whoever exports the layer reads one convolution.
+    most = x.shape[0]
+    if x.is_cuda and not torch.compiler.is_compiling():
+        most = _samples_at_a_time(x.shape[1:-1], weight, stride)
+    if most < x.shape[0]:
+        return torch.cat([_convolve(part, weight, bias, stride) for part in torch.split(x, most)])
+    return _convolve(x, weight, bias, stride)
+
+
+def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
     function = functional.conv3d if weight.ndim == 5 else functional.conv2d
     tokens = function(_channels_first(x), _channels_second(weight), bias, _strides(weight.ndim - 2, stride))
     return _channels_last(tokens, weight.ndim - 2)
+
+
+def _samples_at_a_time(sizes: Sequence[int], weight: Tensor, stride: int) -> int:
+    """As many samples as have fewer elements than 32 bits count, before and after.
+
+    Beyond that torch's convolutions fail on CUDA, some of them by reading past their memory (docs/torch-faults.md).
+    """
+    tokens = math.prod((size - weight.shape[2]) // stride + 1 for size in sizes)
+    return max(1, _MOST_ELEMENTS // max(math.prod(sizes) * weight.shape[1], tokens * weight.shape[0], 1))
 
 
 # Inductor (torch 2.13, CPU) cannot compile most convolutions of volumes once sizes are dynamic, stops at a stride
@@ -37,18 +59,26 @@ def convolve_opaquely(x: Tensor, weight: Tensor, bias: Tensor | None, stride: in
 @torch.library.custom_op("patchify::input_gradient", mutates_args=())
 def input_gradient(cotangent: Tensor, weight: Tensor, sizes: Sequence[int], stride: int) -> Tensor:
     """The gradient ``[B, *sizes, C_in]`` of the input, from the cotangent ``[B, *g, C_out]`` of the output."""
-    # The operator wants an input for its shape and layout, and does not read it.
-    unread = cotangent.new_empty(cotangent.shape[0], *sizes, weight.shape[1])
-    gradient, _, _ = _gradients(cotangent, unread, weight, stride, [True, False, False])
-    return _channels_last(gradient, len(sizes))
+    parts = []
+    for part in torch.split(cotangent, _samples_at_a_time(sizes, weight, stride)):
+        # The operator wants an input for its shape and layout, and does not read it.
+        unread = part.new_empty(part.shape[0], *sizes, weight.shape[1])
+        gradient, _, _ = _gradients(part, unread, weight, stride, [True, False, False])
+        parts.append(_channels_last(gradient, len(sizes)))
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 @torch.library.custom_op("patchify::weight_gradient", mutates_args=())
 def weight_gradient(cotangent: Tensor, x: Tensor, patch_size: int, stride: int) -> Tensor:
     """The gradient ``[C_out, C_in, P, ...]`` of the weight, from the cotangent ``[B, *g, C_out]`` of the output."""
-    shape = (cotangent.shape[-1], x.shape[-1], *[patch_size] * (x.ndim - 2))
-    _, gradient, _ = _gradients(cotangent, x, cotangent.new_empty(shape), stride, [False, True, False])
-    return gradient.reshape(shape).contiguous()
+    weight = cotangent.new_empty(cotangent.shape[-1], x.shape[-1], *[patch_size] * (x.ndim - 2))
+    most = _samples_at_a_time(x.shape[1:-1], weight, stride)
+    total: Tensor | None = None
+    for part, of in zip(torch.split(x, most), torch.split(cotangent, most), strict=True):
+        _, gradient, _ = _gradients(of, part, weight, stride, [False, True, False])
+        total = gradient if total is None else total + gradient
+    assert total is not None
+    return total.reshape(weight.shape).contiguous()
 
 
 def _gradients(cotangent: Tensor, x: Tensor, weight: Tensor, stride: int, wanted: list[bool]) -> list[Tensor]:

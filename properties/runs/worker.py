@@ -65,8 +65,10 @@ def _run(
             return
         properties = () if given_up else plan.properties_on(shard, name)
         alive = tuple(prop for prop in properties if prop.name not in died)
-        result = run_case(plan, alive, case, name, lambda case, prop: check.begin(shard, case, prop))
-        check.end()
+        try:
+            result = run_case(plan, alive, case, name, lambda case, prop: check.begin(shard, case, prop))
+        finally:
+            check.end()
         fatal: dict[str, Verdict] = {prop: Failed(how) for prop, how in died.items()}
         result = replace(result, verdicts={**result.verdicts, **fatal}, died=died)
         journal.add(shard, result)
