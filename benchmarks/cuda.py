@@ -161,14 +161,17 @@ def _run(part: Part, name: str, laws: list[str]) -> None:
     report = Report(plan, tuple(journal.results(plan)), stopped=None if part.finished else "budget")
     found = {law: tally.smallest_failure for law, tally in report.tallies.items() if tally.smallest_failure}
     cases = [case for one in report.results for case in list(plan.cases_of(one.shard).values())[: one.cases]]
-    members = ("verdict", "passed", "stopped", "cases", "checks", "properties")
+    members = ("stopped", "cases", "checks", "properties")
     part.write(
         **{member: value for member, value in report_json(report).items() if member in members},
         tf32_cases=sum(case.tf32 for case in cases),
         shards=[len(report.results), len(plan.shards)],
         failing={law: f"{one.died or ''} {Case.from_json(one.case).describe()}" for law, one in found.items()},
     )
-    print(f"  {report.verdict_line}", flush=True)
+    print(
+        f"  {report.cases} cases, {sum(report.checks.values())} checks; failing: {', '.join(found) or 'none'}",
+        flush=True,
+    )
     for law in part.todo(list(found)):
         verdict = judge_apart(law, Case.from_json(found[law].case), PATCHIFY, part.device, 60.0)
         part.step(law, f"{verdict} on {found[law].case}")
@@ -258,9 +261,18 @@ def algorithms(part: Part) -> None:
                         found[f"{name} exact"] = bool((errors[where] == 0).all()) if bool(where.any()) else None
                     elif bool(where.any()):
                         found[f"{name} error/bound"] = round(float((errors / expected.bound)[where].max()), 5)
+            found["infinity reaches its token"] = _infinity_reaches(trial)
             if on_device:
                 found["kernels"] = _kernels(trial)
         part.step(step, found)
+
+
+def _infinity_reaches(trial: Trial) -> bool:
+    """Whether a pixel that is infinite makes the token infinite, or no number, whose window covers it."""
+    x = trial.make_input().detach()
+    x[0, 0, 0, 0] = torch.inf
+    tokens = trial.embed(trial.make_layer(), x, "forward with infinity")
+    return not bool(tokens[0, 0, 0].isfinite().any())
 
 
 def _kernels(trial: Trial) -> list[str]:
@@ -317,9 +329,11 @@ print("weight gradient runs", flush=True)
 
 def layers(part: Part) -> None:
     """Right layers, which must pass, and mutants, which must not; each by a few cases of the run, eager."""
-    right = [*CORRECT, LinearPatchify, TritonProduct, SequencesByTriton, AtomicSums]
-    chosen: dict[str, type[nn.Module] | Mutant] = {f"right: {layer.__name__}": layer for layer in right}
-    chosen |= {f"mutant: {one.name}": one for one in (*CUDA_MUTANTS, *MUTANTS[::MUTANTS_APART])}
+    # What only a device can show comes first.
+    chosen: dict[str, type[nn.Module] | Mutant] = {f"mutant: {one.name}": one for one in CUDA_MUTANTS}
+    right: tuple[type[nn.Module], ...] = (TritonProduct, SequencesByTriton, AtomicSums, LinearPatchify, *CORRECT)
+    chosen |= {f"right: {layer.__name__}": layer for layer in right}
+    chosen |= {f"mutant: {one.name}": one for one in MUTANTS[::MUTANTS_APART]}
     todo = list(part.todo(list(chosen)))
     # What takes most of the device's memory, or may leave the device unusable, has it for itself.
     alone = [name for name in todo if any(shard == HUGE for shard in _shards(chosen[name])) or "Killed" in name]
@@ -330,7 +344,8 @@ def layers(part: Part) -> None:
             running = {pool.submit(judge, chosen[name], part.device, part.until, part.cases): name for name in some}
             for done in as_completed(running):
                 if time.monotonic() >= part.until:
-                    pool.shutdown(wait=False, cancel_futures=True)
+                    for other in running:
+                        other.cancel()
                 if not done.cancelled() and (found := _result(done)):
                     part.step(running[done], found)
                 else:

@@ -8,6 +8,6 @@ def needs_operators() -> bool:
 
     Not while it is exported, since others read that graph, nor under ``torch.func``, which has no rules for them.
     """
-    return torch.compiler.is_compiling() and not (
-        torch.compiler.is_exporting() or torch._C._are_functorch_transforms_active()
-    )
+    # Not is_exporting(): Dynamo of torch 2.11 takes it for true whenever it compiles.
+    exporting: bool = torch.compiler._is_exporting_flag
+    return torch.compiler.is_compiling() and not (exporting or torch._C._are_functorch_transforms_active())

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-_MOST_ELEMENTS = 2**31 - 1
+# Eight times as many are still counted in 32 bits: cuDNN works on copies in which channels are filled up to eight.
+_MOST_ELEMENTS = 2**28 - 1
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
@@ -39,7 +40,7 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Te
 
 
 def _samples_at_a_time(sizes: Sequence[int], weight: Tensor, stride: int) -> int:
-    """As many samples as have fewer elements than 32 bits count, before and after.
+    """As many samples as have few enough elements, before and after, for 32 bits to count them in every copy.
 
     Beyond that torch's convolutions fail on CUDA, some of them by reading past their memory (docs/torch-faults.md).
     """

@@ -147,7 +147,9 @@ class Patchify(nn.Module):
 def _autocast_dtype(x: Tensor) -> torch.dtype | None:
     """What autocast makes of a tensor that is multiplied, None where it is off or, as for float64, does nothing."""
     kind = x.device.type
-    applies = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind) and x.dtype != torch.float64
+    # On "meta", where nothing is computed, torch refuses to say. Dynamo of torch 2.11 cannot trace
+    # is_autocast_available().
+    applies = kind != "meta" and torch.is_autocast_enabled(kind) and x.dtype != torch.float64
     return torch.get_autocast_dtype(kind) if applies else None
 
 

@@ -232,7 +232,8 @@ def documented_examples(trial: Trial) -> None:
     tokens = trial.shaped("the documentation's example has another shape", found, expected)
     values, step = x.double(), trial.case.spec.step
     magnitude = unfold.forward(values.abs(), weight.abs(), bias.abs(), step)
-    bound = rounding.bound(magnitude, trial.case.spec.terms + 1, tokens.dtype, accumulation=tokens.dtype)
+    terms, dtype = trial.case.spec.terms + 1, tokens.dtype
+    bound = rounding.bound(magnitude, terms, dtype, accumulation=dtype, operands=trial.operands)
     right = Expectation(unfold.forward(values, weight, bias, step), bound)
     # At a size that is not the case's.
     trial.close("values of the documentation's example are wrong", tokens, right)

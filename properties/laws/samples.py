@@ -11,6 +11,7 @@ from properties.laws.law import law
 from properties.trials.comparison import Expectation
 from properties.trials.layout import lay_out
 from properties.trials.trial import Raised, Trial, blaming
+from properties.trials.verdict import NOT_FINITE
 
 try:  # what comes after Patchify in the models that it was made for
     from nvsubquadratic.modules.position_encoding import PositionEmbeddingND
@@ -122,7 +123,7 @@ def nonfinite_reaches_its_tokens(trial: Trial) -> None:
         reached = tokens_that_cover(trial, pixel).unsqueeze(0).unsqueeze(-1).expand_as(found)
         missing, too_far = reached & found.isfinite(), ~reached & ~found.isfinite()
         what = f"{value} in pixel {pixel} does not reach a token whose window covers it"
-        trial.nowhere(missing, what, "output", found, "a value that is not finite")
+        trial.nowhere(missing, what, "output", found, NOT_FINITE)
         what = f"{value} in pixel {pixel} reaches a token whose window misses it"
         trial.nowhere(too_far, what, "output", found, "a finite value")
 

@@ -9,7 +9,7 @@ from properties.trials.compilation import best_backend, later_cases, operators
 from properties.trials.fault_scripts import script_fails, script_fails_here
 from properties.trials.implementation import CannotRun
 from properties.trials.trial import Trial
-from properties.trials.verdict import Failed, Place
+from properties.trials.verdict import NOT_FINITE, Failed, Place
 
 UNFOLD_BACKWARD = "torch's fault: Inductor's backward pass of unfold writes past its memory"
 # Scripts that show where a NaN, and where another wrong value, may come from.
@@ -17,6 +17,8 @@ _NOT_NUMBERS = {
     "convolution_leaks_nan": "torch's fault: its bfloat16 convolution lets NaN into windows that do not cover it",
     "convolution_reads_past": "torch's fault: its bfloat16 convolution reads memory past its input",
 }
+_FINITE = {"convolution_loses_infinity": "torch's fault: its float16 convolution gives 0 for negative infinity"}
+_ROUNDED = {"convolution_transforms": "torch's fault: its float32 convolution transforms integers, and rounds them"}
 _WRONG_NUMBERS = {"convolution_sums": "torch's fault: its bfloat16 convolution gives wrong sums"}
 
 
@@ -47,18 +49,32 @@ def check_machine(device: str) -> None:
 def fault_behind(trial: Trial, verdict: Failed, dtype: torch.dtype) -> str:
     """The fault of torch's own convolution, at this dtype and shape, that a wrong value may come from; else empty.
 
-    Some of oneDNN's bfloat16 kernels are known for such faults. Every layer that is built on one inherits them.
+    Some of oneDNN's bfloat16 kernels are known for such faults, and of cuDNN's kernels for float16 and float32. Every
+    layer that is built on one inherits them.
     """
-    case, spec = trial.case, trial.case.spec
-    if trial.device.type != "cpu" or dtype != torch.bfloat16 or not isinstance(verdict.where, Place):
+    case, spec, where = trial.case, trial.case.spec, verdict.where
+    if not isinstance(where, Place):
         return ""
-    kinds = _NOT_NUMBERS if "nan" in (verdict.observed, verdict.expected) else _WRONG_NUMBERS
-    shown = (
-        what
-        for fault, what in kinds.items()
-        if script_fails_here(fault, "bfloat16", case.input_shape, spec.patch_size, spec.step)
-    )
+    kinds, numbers = {}, [spec.patch_size, spec.step]
+    if trial.device.type == "cpu" and dtype == torch.bfloat16:
+        kinds = _NOT_NUMBERS if "nan" in (verdict.observed, verdict.expected) else _WRONG_NUMBERS
+    elif trial.device.type == "cuda":
+        numbers.append(spec.out_features)
+        if dtype == torch.float16 and verdict.expected == NOT_FINITE:
+            kinds = _FINITE
+        elif dtype == torch.float32 and case.fill.integral and _rounds_to(verdict.observed, verdict.expected):
+            kinds = _ROUNDED
+    name = str(dtype).removeprefix("torch.")
+    shown = (what for fault, what in kinds.items() if script_fails_here(fault, name, case.input_shape, *numbers))
     return next(shown, "")
+
+
+def _rounds_to(observed: str, expected: str) -> bool:
+    """Whether a value is an integer but for rounding: then no term of its sum is wrong or missing."""
+    try:
+        return abs(float(observed) - float(expected)) < 0.5
+    except ValueError:
+        return False
 
 
 def corrupts_memory(trial: Trial) -> bool:

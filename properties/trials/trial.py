@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from oracles import adjoint, rounding, unfold
-from oracles.precision import TF32
+from oracles.precision import TF32, Precision
 from properties.cases.case import Case
 from properties.trials.comparison import ALL, NOTHING_JUDGED, Expectation, compare, judged
 from properties.trials.fault_scripts import script_fails
@@ -487,6 +487,11 @@ class Trial:
         return 0.0 if self.values.bias is None else self.values.bias.to(self.device).double()
 
     @property
+    def operands(self) -> Precision | None:
+        """What the factors of float32 products may be rounded to first; None where they are taken as they are."""
+        return TF32 if self.case.tf32 and self.device.type == "cuda" else None
+
+    @property
     def _tokens_in_all(self) -> int:
         return self.case.input.batch * math.prod(self.case.grid)
 
@@ -496,13 +501,12 @@ class Trial:
 
     def _expect(self, exact: Tensor, magnitude: Tensor, terms: int) -> Expectation:
         # The contract names no accumulation dtype, so the coarsest that is correct: every partial sum in the dtype.
-        operands = TF32 if self.case.tf32 and self.device.type == "cuda" else None
         bound = rounding.bound(
             magnitude,
             terms,
             self.dtype,
             accumulation=self.dtype,
-            operands=operands,
+            operands=self.operands,
             integral=self.case.fill.integral,
         )
         return Expectation(exact, bound, magnitude, terms)

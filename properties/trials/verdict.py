@@ -29,6 +29,10 @@ def _tuple(index: Sequence[int]) -> str:
     return f"({', '.join(map(str, index))})"
 
 
+# What is expected where infinity or NaN must come through.
+NOT_FINITE = "a value that is not finite"
+
+
 @dataclass(frozen=True)
 class Passed:
     """The law holds.
