@@ -329,11 +329,7 @@ print("weight gradient runs", flush=True)
 
 def layers(part: Part) -> None:
     """Right layers, which must pass, and mutants, which must not; each by a few cases of the run, eager."""
-    # What only a device can show comes first.
-    chosen: dict[str, type[nn.Module] | Mutant] = {f"mutant: {one.name}": one for one in CUDA_MUTANTS}
-    right: tuple[type[nn.Module], ...] = (TritonProduct, SequencesByTriton, AtomicSums, LinearPatchify, *CORRECT)
-    chosen |= {f"right: {layer.__name__}": layer for layer in right}
-    chosen |= {f"mutant: {one.name}": one for one in MUTANTS[::MUTANTS_APART]}
+    chosen = contestants()
     todo = list(part.todo(list(chosen)))
     # What takes most of the device's memory, or may leave the device unusable, has it for itself.
     alone = [name for name in todo if any(shard == HUGE for shard in _shards(chosen[name])) or "Killed" in name]
@@ -350,6 +346,14 @@ def layers(part: Part) -> None:
                     part.step(running[done], found)
                 else:
                     part.finished = False
+
+
+def contestants() -> dict[str, type[nn.Module] | Mutant]:
+    """Who is judged, by name; what only a device can show comes first."""
+    found: dict[str, type[nn.Module] | Mutant] = {f"mutant: {one.name}": one for one in CUDA_MUTANTS}
+    right: tuple[type[nn.Module], ...] = (TritonProduct, SequencesByTriton, AtomicSums, LinearPatchify, *CORRECT)
+    found |= {f"right: {layer.__name__}": layer for layer in right}
+    return found | {f"mutant: {one.name}": one for one in MUTANTS[::MUTANTS_APART]}
 
 
 def _shards(layer: type[nn.Module] | Mutant) -> list[str]:
@@ -430,7 +434,10 @@ def sanitizer(part: Part) -> None:
         )  # fmt: skip
         lines = [line.strip() for line in (run.stdout + run.stderr).splitlines() if line.strip()]
         summary = [line for line in lines if "ERROR SUMMARY" in line or "RACECHECK SUMMARY" in line or line == "ran"]
-        part.step(step, f"exit code {run.returncode}: {'; '.join(summary or lines[-3:])}")
+        # Whose they are: the tool names the kernel before the offset in it.
+        kernels = {line.split(" at ")[1].split("+0x")[0][:80] for line in lines if " at " in line and "+0x" in line}
+        found = "; ".join([*(summary or lines[-3:]), *sorted(kernels)])
+        part.step(step, f"exit code {run.returncode}: {found}")
 
 
 PARTS: dict[str, Callable[[Part], None]] = {
