@@ -4,7 +4,7 @@ Every object here is valid: constructing one checks it, and the error names the 
 """
 
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from oracles import windows
@@ -165,11 +165,6 @@ class Case:
         _choice("compiled", self.compiled, COMPILED)
         _choice("mode", self.mode, MODES)
         _choice("autocast", self.autocast, AUTOCAST)
-        if not autocasts(self.autocast, self.fill.name, self.input.dtype):
-            raise CaseError(
-                f"autocast to {self.autocast} cannot be judged on the fill {self.fill.name} in {self.input.dtype}: "
-                "its values may be too large there"
-            )
         if self.without_gradients and self.backward.requires_grad:
             raise CaseError(f"mode {self.mode} has no gradients, but backward.requires_grad names some")
         if not isinstance(self.tf32, bool):
@@ -236,6 +231,12 @@ class Case:
     def without_gradients(self) -> bool:
         """Whether the layer is called where torch records none."""
         return self.mode in ("no_grad", "inference")
+
+    def wanting(self, *names: str) -> "Case":
+        """The case with gradients of the named tensors, called where torch records them."""
+        wanted = tuple(name for name in PARAMETERS_AND_INPUT if name in names)
+        mode = "eval" if self.without_gradients else self.mode
+        return replace(self, backward=replace(self.backward, requires_grad=wanted), mode=mode)
 
     @property
     def grid(self) -> tuple[int, ...]:

@@ -143,8 +143,7 @@ def second_derivative(trial: Trial) -> None:
 def _wanting_every_gradient(trial: Trial) -> Trial:
     """The trial with a gradient for the input and for every parameter."""
     wanted = PARAMETERS_AND_INPUT if trial.case.spec.bias else PARAMETERS_AND_INPUT[:2]
-    case = replace(trial.case, backward=replace(trial.case.backward, requires_grad=wanted))
-    return Trial(case, trial.implementation, trial.device)
+    return Trial(trial.case.wanting(*wanted), trial.implementation, trial.device)
 
 
 def _parameters(trial: Trial, layer: Any) -> list[Tensor]:

@@ -153,7 +153,9 @@ class _Model:
         wanted = Wanted(("input", "weight", "bias") if case.spec.bias else ("input", "weight"), "random")
         fill = replace(case.fill, seed=case.fill.seed + step.data)
         trial = self.trial
-        given = Trial(replace(case, fill=fill, backward=wanted, history=()), trial.implementation, trial.device)
+        # Each step says itself how it calls the layer.
+        case = replace(case, fill=fill, backward=wanted, history=(), mode="train")
+        given = Trial(case, trial.implementation, trial.device)
         given.values = replace(given.values, **self.parameters)
         return given
 
