@@ -258,6 +258,13 @@ class Case:
         """``[C_out, C_in, P, ...]``."""
         return (self.spec.out_features, self.spec.in_features, *self.spec.taps)
 
+    @property
+    def elements(self) -> int:
+        """Elements of the largest tensor: the input, its windows, the output or the weight."""
+        windows = self.input.batch * math.prod(self.grid)
+        shapes = self.input_shape, self.output_shape, self.weight_shape, (windows, self.spec.terms)
+        return max(map(math.prod, shapes))
+
     def describe(self) -> str:
         """The case in words, on one line."""
         spec, given = self.spec, self.input

@@ -32,7 +32,7 @@ from properties.cases.case import (
 )
 from properties.cases.history import Backward as BackwardStep
 from properties.cases.history import Convert, Copy, Forward, Freeze, Step, Update
-from properties.cases.numbers import MOST_ELEMENTS, affordable, octaves
+from properties.cases.numbers import MOST_ELEMENTS, PRODUCTS_FOR_AN_ELEMENT, affordable, octaves
 
 # By data_dim: windows along an axis, and patch sizes, of cases of small numbers. Costs grow with their powers.
 MOST_WINDOWS = {1: 7, 2: 4, 3: 3}
@@ -45,7 +45,7 @@ CHANNELS = (1, 1, 2, 2, 3, 3, 4, 5, 7, 8)
 # Two axes are where most bugs are, since there axes can be mixed up at little cost.
 _DATA_DIMS = (1, 1, 2, 2, 2, 3, 3)
 # Log2 of the elements that a case of numbers on a logarithmic scale may have: most are cheap, few reach all kernels.
-_BUDGETS = (9, 10, 10, 11, 11, 12, 12, 12, 13, 13, 14, 14, 15, 16, 17, 18, 20)
+_BUDGETS = (*(9, 10, 10, 11, 11, 12, 12, 12, 13, 13, 14, 14, 15, 16) * 2, 17, 17, 18, 20)
 
 _T = TypeVar("_T")
 
@@ -116,8 +116,13 @@ class _Numbers:
 
     @property
     def affordable(self) -> bool:
-        tokens, pixels = math.prod(self.windows[: self.data_dim]), math.prod(self.sizes)
+        # A stride is no longer than where a second window would be: torch's second derivatives take as long as that.
+        tokens, pixels = math.prod(self.windows[: self.data_dim]), max(math.prod(self.sizes), self.step**self.data_dim)
         taps = self.patch_size**self.data_dim
+        # Some kernels make a weight gradient of dilated windows, whose gaps are as wide as the stride.
+        products = taps * self.in_features * self.out_features * max(1, self.step - self.patch_size) ** self.data_dim
+        if self.batch * products > PRODUCTS_FOR_AN_ELEMENT * self.most:
+            return False
         return bool(affordable(self.batch, tokens, pixels, taps, self.in_features, self.out_features, self.most))
 
 

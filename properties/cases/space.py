@@ -44,10 +44,12 @@ from properties.cases.factors import (
     shape_cells,
     together,
 )
-from properties.cases.numbers import NOTABLE, affordable
+from properties.cases.numbers import MOST_ELEMENTS, NOTABLE, affordable
 
 _T = TypeVar("_T")
 
+# Elements up to which a number is made any of its cell: beyond them a case would take long and say no more.
+_CHEAP = 2**14
 # Patch sizes of every cell with divisors other than 1 and without, and of every length of a sum.
 _PATCH_SIZES = (1, 2, 3, 4, 6, 7, 8, 9, 16, 17, 32, 33, 256, 4096)
 # What the numbers of a case decide, alone or together; and what is left to choose beside them.
@@ -89,11 +91,10 @@ class _Numbers:
     def taps(self) -> int:
         return int(self.patch_size ** len(self.sizes))
 
-    @property
-    def affordable(self) -> bool:
-        """Whether a case of these numbers is cheap enough."""
+    def affordable(self, most: int) -> bool:
+        """Whether no tensor of a case of these numbers has more elements."""
         tokens, pixels = math.prod(self.windows), math.prod(self.sizes)
-        return bool(affordable(self.batch, tokens, pixels, self.taps, self.in_features, self.out_features))
+        return bool(affordable(self.batch, tokens, pixels, self.taps, self.in_features, self.out_features, most))
 
     @property
     def cells(self) -> dict[str, str]:
@@ -171,7 +172,11 @@ def _smallest(where: Mapping[str, str], single: bool) -> _Numbers | None:
         batch = BATCH_BINS[CELLS["batch"].index(where["batch"])]
         numbers = _Numbers(shape.patch_size, shape.step, shape.sizes, in_features, int(outputs), batch)
         fits = not single or 1 in (batch, in_features, *shape.sizes)
-        if fits and numbers.affordable and all(where[axis] == cell for axis, cell in numbers.cells.items()):
+        if (
+            fits
+            and numbers.affordable(MOST_ELEMENTS)
+            and all(where[axis] == cell for axis, cell in numbers.cells.items())
+        ):
             choices.append(numbers)
     return min(choices, key=lambda numbers: math.prod(numbers.sizes) * numbers.in_features, default=None)
 
@@ -369,11 +374,15 @@ def _grown(where: Mapping[str, str], numbers: _Numbers, seed: int) -> _Numbers:
         if name == "patch_size" or (name == "out_features" and where["fill"] == "address"):
             continue
         changed = [_with(numbers, name, n) for octave in NOTABLE for n in octave if now < n < 4 * now + 8]
-        numbers = _pick(seed, name, [numbers, *filter(fits, changed)])
+        # What is large becomes no larger, but may come to be past a power of two.
+        cheap = [other for other in changed if other.affordable(_CHEAP) or getattr(other, name) == now + 1]
+        numbers = _pick(seed, name, [numbers, *filter(fits, cheap)])
     for axis in range(len(numbers.sizes)):
-        more = [0, 1, numbers.step - 1, numbers.step, 2 * numbers.step, 3 * numbers.step + numbers.step // 2]
+        more = [1, numbers.step - 1, numbers.step, 2 * numbers.step, 3 * numbers.step + numbers.step // 2]
         sizes = [tuple(s + n * (a == axis) for a, s in enumerate(numbers.sizes)) for n in more]
-        numbers = _pick(seed, f"size {axis}", list(filter(fits, [replace(numbers, sizes=each) for each in sizes])))
+        others = [replace(numbers, sizes=each) for each in sizes]
+        options = [numbers, *filter(fits, (other for other in others if other.affordable(_CHEAP)))]
+        numbers = _pick(seed, f"size {axis}", options)
     return numbers
 
 
@@ -392,7 +401,7 @@ def _with(numbers: _Numbers, name: str, value: int) -> _Numbers:
 
 def _fits(where: Mapping[str, str], numbers: _Numbers) -> bool:
     """Whether numbers fall into the cells of a case, and its dtype and layout can take them."""
-    if not numbers.affordable or any(where[axis] != cell for axis, cell in numbers.cells.items()):
+    if not numbers.affordable(MOST_ELEMENTS) or any(where[axis] != cell for axis, cell in numbers.cells.items()):
         return False
     elements = numbers.batch * math.prod(numbers.sizes) * numbers.in_features
     if where["fill"] == "address" and (

@@ -117,11 +117,11 @@ class Tally:
 class ShardResult:
     """What one shard found: tallies by property, cases run, cells reached.
 
-    ``rows`` counts the cases that some property judged, by the cells that they fall into (see ``coverage.row``); a case
-    that was judged with an empty batch, or under autocast, falls into the cells of that one, too. ``shapes`` counts the unlike patch sizes,
-    strides and sizes. ``misses`` gives, for each exact property, the probability with which a wrong bilinear map would
-    have passed on the shape where that is largest. ``deaths`` counts the checks that a process did not survive,
-    ``left_out`` the cases that were given up after too many of them.
+    ``rows`` counts the cases that some property judged, by the cells that they fall into (see ``factors.row``); a case
+    that was judged with an empty batch, or under autocast, falls into the cells of that one, too. ``shapes`` counts the
+    unlike patch sizes, strides and sizes. ``misses`` gives, for each exact property, the probability with which a wrong
+    bilinear map would have passed on the shape where that is largest. ``deaths`` counts the checks that a process did
+    not survive, ``left_out`` the cases that were given up after too many of them.
     """
 
     shard: str

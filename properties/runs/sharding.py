@@ -41,7 +41,7 @@ KINDS = {
 }
 # Compiling takes as long as hundreds of other checks, and for volumes longer still. By data_dim: one case in so many is
 # drawn once more to be compiled, and how many are at most, since beyond them time is better spent on other cases.
-CASES_FOR_A_COMPILATION = {1: 60, 2: 60, 3: 150}
+CASES_FOR_A_COMPILATION = {1: 100, 2: 100, 3: 300}
 # Histories are small, and what they meet is rare. For so many cases one is drawn with copies in it.
 HISTORIES_FOR_A_CASE = 2
 CASES_FOR_A_COPY = 3
@@ -150,6 +150,7 @@ def _compilable(case: Case, number: int, dtypes: Sequence[str]) -> Case:
     both layouts, gradients; and what would leave little to compare is left to the cases that are steered to it.
     """
     every = tuple(name for name in PARAMETERS_AND_INPUT if name != "bias" or case.spec.bias)
+    learning = number % 2 == 0
     return replace(
         case,
         input=replace(
@@ -158,11 +159,12 @@ def _compilable(case: Case, number: int, dtypes: Sequence[str]) -> Case:
             dtype=dtypes[number % len(dtypes)],
             layout="contiguous" if number % 4 == 0 else case.input.layout,
         ),
-        fill=replace(case.fill, name="real" if case.fill.name == "real" else "exact"),
+        fill=replace(case.fill, name=case.fill.name if case.fill.name in ("real", "sparse") else "exact"),
         weight_layout=case.weight_layout if number % 4 == 3 else "plain",
         backward=Backward(
-            every if number % 2 == 0 else case.backward.requires_grad,
+            every if learning else case.backward.requires_grad,
             "random" if case.backward.cotangent == "zero" else case.backward.cotangent,
         ),
         compiled="static" if number % 3 == 1 else "automatic",
+        mode="train" if learning else case.mode,
     )

@@ -13,8 +13,8 @@ from properties.trials.verdict import Failed, Place
 class Expectation:
     """What a result should be, and how far a correct one may be from it: float64, on the trial's device.
 
-    ``magnitude`` is the sum of the magnitudes of the terms of each value, and ``terms`` their number, of all or of those
-    that are not zero.
+    ``magnitude`` is the sum of the magnitudes of the terms of each value, and ``terms`` their number, of all or of
+    those that are not zero.
     """
 
     values: Tensor
