@@ -235,7 +235,7 @@ class Case:
     def wanting(self, *names: str) -> "Case":
         """The case with gradients of the named tensors, called where torch records them."""
         wanted = tuple(name for name in PARAMETERS_AND_INPUT if name in names)
-        mode = "eval" if self.without_gradients else self.mode
+        mode = "eval" if self.without_gradients and wanted else self.mode
         return replace(self, backward=replace(self.backward, requires_grad=wanted), mode=mode)
 
     @property

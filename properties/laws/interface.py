@@ -172,7 +172,8 @@ def default_initialisation(trial: Trial) -> None:
     """Weight and bias start uniform in ``[-1/sqrt(K), 1/sqrt(K)]``, torch's default for a convolution.
 
     Judged by range, mean and mean square of 256 output channels, fewer where they have many terms, each within eight
-    standard deviations: a correct layer fails that less than once in 10**14. Catches other distributions, other fan-ins, and biases that start at zero.
+    standard deviations: a correct layer fails that less than once in 10**14. Catches other distributions, other
+    fan-ins, and biases that start at zero.
     """
     spec = trial.case.spec
     channels = max(1, min(256, _MOST_DRAWN // spec.terms))

@@ -10,6 +10,7 @@ from properties.cases import small_scope
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case
 from properties.cases.covering import steered
 from properties.cases.drawing import draw_cases, draw_histories
+from properties.cases.landmarks import compiled_landmarks
 from properties.runs.shard_names import (
     COMPILED,
     COMPILED_STEERED,
@@ -41,7 +42,7 @@ KINDS = {
 }
 # Compiling takes as long as hundreds of other checks, and for volumes longer still. By data_dim: one case in so many is
 # drawn once more to be compiled, and how many are at most, since beyond them time is better spent on other cases.
-CASES_FOR_A_COMPILATION = {1: 100, 2: 100, 3: 300}
+CASES_FOR_A_COMPILATION = {1: 300, 2: 300, 3: 300}
 # Histories are small, and what they meet is rare. For so many cases one is drawn with copies in it.
 HISTORIES_FOR_A_CASE = 2
 CASES_FOR_A_COPY = 3
@@ -125,17 +126,18 @@ def _compiled(seed: int, data_dim: int, cases: int, dtypes: tuple[str, ...]) -> 
 
 @cache
 def _steered(seed: int, kind: str, cases: int, dtypes: tuple[str, ...], strength: int) -> tuple[Case, ...]:
-    """The cases that reach what drawn ones miss: of those that are compiled, or of the others."""
+    """The cases that reach what drawn ones miss: of those that are compiled, models among them, or of the others."""
     if cases == 0 or strength == 0:
         return ()
-    compiled = is_compiled(kind)
+    compiled, chosen = is_compiled(kind), tuple[Case, ...]()
     if compiled:
-        drawn = [case for data_dim in (1, 2, 3) for case in _compiled(seed, data_dim, cases, dtypes)]
+        chosen = tuple(compiled_landmarks(dtypes))
+        drawn = [*chosen, *(case for data_dim in (1, 2, 3) for case in _compiled(seed, data_dim, cases, dtypes))]
     else:
         most = KINDS[RANDOM]
         counts = [min(most, cases - first) for first in range(0, min(cases, SHARDS_LOOKED_AT * most), most)]
         drawn = [case for i, count in enumerate(counts) for case in _random(seed, name_of(RANDOM, i), count, dtypes)]
-    return steered(drawn, dtypes, strength, f"{seed}/{kind}", compiled=compiled)
+    return chosen + steered(drawn, dtypes, strength, f"{seed}/{kind}", compiled=compiled)
 
 
 def _with_tf32(case: Case) -> Case:
