@@ -22,12 +22,13 @@ from properties.cases.case import (
     Case,
 )
 
-# Where the bins of a number begin: numbers are looked at on a logarithmic scale, up to where kernels change.
-CHANNEL_BINS = (2, 16, 256, 4096)
+# Where the bins of a number begin: numbers are looked at on a logarithmic scale, up to where kernels change, which is
+# past a power of two; patches are as large as those of models.
+CHANNEL_BINS = (2, 17, 257, 4097)
 PATCH_BINS = (1, 2, 3, 8, 16, 32)
-WINDOW_BINS = (1, 2, 16, 4096, 2**17)
-BATCH_BINS = (0, 1, 2, 16, 4096, 2**17)
-TERM_BINS = (1, 16, 256, 4096)
+WINDOW_BINS = (1, 2, 17, 4097, 2**17 + 1)
+BATCH_BINS = (0, 1, 2, 17, 4097, 2**17 + 1)
+TERM_BINS = (1, 17, 257, 4097)
 # A stride of so many patches, at least, is a cell of its own.
 FAR = 4
 

@@ -4,8 +4,9 @@ from bisect import bisect
 from collections.abc import Callable
 from typing import Any
 
-# What a drawn case may cost: elements of its largest tensor, and for each of them so many multiplications.
-MOST_ELEMENTS = 2**20
+# What a drawn case may cost: elements of its largest tensor, eight for more than 2**17 windows or samples, and for each
+# of them so many multiplications.
+MOST_ELEMENTS = 9 * 2**17
 PRODUCTS_FOR_AN_ELEMENT = 8
 # Kernels change at multiples of these, which vector registers, tiles and models are made of.
 _STEPS = (1, 8, 12, 16, 48, 64, 96, 128)
