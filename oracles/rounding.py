@@ -24,7 +24,7 @@ def precision_of(dtype: torch.dtype) -> Precision:
 
 def bound(
     magnitude: Tensor,
-    terms: int,
+    terms: int | Tensor,
     dtype: torch.dtype,
     accumulation: torch.dtype,
     *,
@@ -35,7 +35,7 @@ def bound(
 
     Args:
         magnitude: the sum of the magnitudes of the terms, such as ``|W| |x| + |b|``, in float64, from the oracle.
-        terms: number of terms of the sum.
+        terms: number of terms of the sum, or of those that are not zero, element by element: only they round.
         dtype: what the result is stored in.
         accumulation: what partial sums are kept in, ``dtype`` or something more precise.
         operands: what both factors are rounded to first, where that is less precise than what they are given in, as
@@ -46,7 +46,7 @@ def bound(
         float64, of the shape of ``magnitude``; infinite where a partial sum may overflow.
     """
     stored, accumulated, oracle = precision_of(dtype), precision_of(accumulation), PRECISIONS["float64"]
-    relative = terms * accumulated.unit_roundoff
+    relative: float | Tensor = terms * accumulated.unit_roundoff
     if accumulation != dtype:
         relative += stored.unit_roundoff * (1 + relative)
     if operands is not None:

@@ -4,7 +4,7 @@ Every object here is valid: constructing one checks it, and the error names the 
 """
 
 import math
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, Self
 
 from oracles import windows
@@ -15,10 +15,18 @@ from properties.cases.error import CaseError
 DTYPES = ("float64", "float32", "bfloat16", "float16")
 LAYOUTS = ("contiguous", "channels_first", "transposed", "sliced", "stepped", "expanded", "odd_strides")
 WEIGHT_LAYOUTS = ("plain", "channels_last")
-FILLS = ("exact", "real", "wide", "address", "poison")
+ORIGINS = ("leaf", "result")
+FILLS = ("exact", "real", "wide", "address", "poison", "sparse", "extreme")
 PARAMETERS_AND_INPUT = ("input", "weight", "bias")
 COMPILED = ("automatic", "static")
-COTANGENTS = ("ones", "random", "zero", "expanded", "channels_first")
+COTANGENTS = (
+    *("ones", "random", "zero", "expanded", "channels_first"),
+    *("summed", "pooled", "sliced", "transposed"),
+)
+# What records say in format 3 and not before.
+_SINCE_3 = ("sparse", "extreme", "summed", "pooled", "sliced", "transposed")
+MODES = ("train", "eval", "no_grad", "inference")
+AUTOCAST = ("off", "bfloat16", "float16")
 
 # The cost bound: no tensor of a trial is larger, and no product of the oracle does more multiplications.
 MAX_ELEMENTS = 2**24
@@ -65,12 +73,13 @@ class Spec:
 
 @dataclass(frozen=True)
 class Input:
-    """What the layer is given: ``[batch, *sizes, C_in]``."""
+    """What the layer is given: ``[batch, *sizes, C_in]``, a leaf or the result of another operation, a view of one."""
 
     batch: int = 1
     sizes: tuple[int, ...] = (1,)
     dtype: str = "float64"
     layout: str = "contiguous"
+    origin: str = "leaf"
 
     def __post_init__(self) -> None:
         _integer("input.batch", self.batch, 1, MAX_ELEMENTS)
@@ -80,6 +89,7 @@ class Input:
             _integer(f"input.sizes[{axis}]", size, 1, MAX_ELEMENTS)
         _choice("input.dtype", self.dtype, DTYPES)
         _choice("input.layout", self.layout, LAYOUTS)
+        _choice("input.origin", self.origin, ORIGINS)
 
 
 @dataclass(frozen=True)
@@ -98,10 +108,20 @@ class Fill:
         """Whether all values are integers, so that results compare bitwise."""
         return self.name in ("exact", "address", "poison")
 
+    @property
+    def sparse(self) -> bool:
+        """Whether most terms of every sum are zero, so that results are rounded once or twice however long it is."""
+        return self.name in ("sparse", "extreme")
+
 
 @dataclass(frozen=True)
 class Backward:
-    """Which tensors require a gradient, and what the cotangent of the output is."""
+    """Which tensors require a gradient, and what the cotangent of the output is.
+
+    ``ones`` and ``random`` ones are dense; ``expanded`` repeats one token, ``pooled`` one token of each sample, as a
+    mean over the grid does, and ``summed`` a single 1, as ``tokens.sum()`` does; ``sliced`` is cut from behind a class
+    token; ``channels_first`` and ``transposed`` are stored in another order.
+    """
 
     requires_grad: tuple[str, ...] = ()
     cotangent: str = "random"
@@ -123,7 +143,9 @@ class Case:
     ``compiled`` says how ``torch.compile`` is to treat sizes, where a property compiles the layer: ``automatic`` makes
     them dynamic from the second size on, ``static`` compiles every size for itself. ``tf32`` allows CUDA's tensor cores
     to read float32 operands with 11 significant bits; elsewhere it changes nothing. ``history`` is what is done with
-    the layer, where that is more than one forward and one backward pass.
+    the layer, where that is more than one forward and one backward pass. ``mode`` is how it is called: in ``train`` or
+    ``eval`` mode, or in eval mode without gradients, under ``no_grad`` or ``inference_mode``. ``autocast`` is the dtype
+    of autocast for those properties that run the layer under it; for all others it is off.
     """
 
     spec: Spec = field(default_factory=Spec)
@@ -134,11 +156,17 @@ class Case:
     compiled: str = "automatic"
     tf32: bool = False
     history: histories.History = ()
+    mode: str = "train"
+    autocast: str = "off"
 
     def __post_init__(self) -> None:
         spec, sizes = self.spec, self.input.sizes
         _choice("weight_layout", self.weight_layout, WEIGHT_LAYOUTS)
         _choice("compiled", self.compiled, COMPILED)
+        _choice("mode", self.mode, MODES)
+        _choice("autocast", self.autocast, AUTOCAST)
+        if self.without_gradients and self.backward.requires_grad:
+            raise CaseError(f"mode {self.mode} has no gradients, but backward.requires_grad names some")
         if not isinstance(self.tf32, bool):
             raise CaseError(f"tf32 must be true or false, got {self.tf32!r}")
         if self.tf32 and (self.input.dtype != "float32" or self.fill.name == "address"):
@@ -192,6 +220,25 @@ class Case:
             )
 
     @property
+    def format(self) -> int:
+        """The oldest format of records that can hold the case: 2 knows histories, 3 the contexts of a call."""
+        usual = (self.input.origin, self.mode, self.autocast) == ("leaf", "train", "off")
+        if not usual or self.fill.name in _SINCE_3 or self.backward.cotangent in _SINCE_3:
+            return 3
+        return 2 if self.history else 1
+
+    @property
+    def without_gradients(self) -> bool:
+        """Whether the layer is called where torch records none."""
+        return self.mode in ("no_grad", "inference")
+
+    def wanting(self, *names: str) -> "Case":
+        """The case with gradients of the named tensors, called where torch records them."""
+        wanted = tuple(name for name in PARAMETERS_AND_INPUT if name in names)
+        mode = "eval" if self.without_gradients and wanted else self.mode
+        return replace(self, backward=replace(self.backward, requires_grad=wanted), mode=mode)
+
+    @property
     def grid(self) -> tuple[int, ...]:
         """Tokens along each spatial axis, counted."""
         return windows.grid(self.input.sizes, self.spec.patch_size, self.spec.step)
@@ -211,6 +258,13 @@ class Case:
         """``[C_out, C_in, P, ...]``."""
         return (self.spec.out_features, self.spec.in_features, *self.spec.taps)
 
+    @property
+    def elements(self) -> int:
+        """Elements of the largest tensor: the input, its windows, the output or the weight."""
+        windows = self.input.batch * math.prod(self.grid)
+        shapes = self.input_shape, self.output_shape, self.weight_shape, (windows, self.spec.terms)
+        return max(map(math.prod, shapes))
+
     def describe(self) -> str:
         """The case in words, on one line."""
         spec, given = self.spec, self.input
@@ -226,6 +280,9 @@ class Case:
                 f"gradients of {gradients} for a cotangent {self.backward.cotangent}" if gradients else "no gradients",
                 f"fill {self.fill.name}, data seed {self.fill.seed}",
                 *([f"a history of {len(self.history)} steps"] if self.history else []),
+                *(["the input is the result of an operation"] if given.origin != "leaf" else []),
+                *([f"mode {self.mode}"] if self.mode != "train" else []),
+                *([f"autocast to {self.autocast}"] if self.autocast != "off" else []),
             )
         )
 
@@ -234,6 +291,14 @@ class Case:
         data: dict[str, Any] = asdict(self)
         data["input"]["sizes"] = list(self.input.sizes)
         data["backward"]["requires_grad"] = list(self.backward.requires_grad)
+        # What records of earlier versions do not have is left out where it is as it was for them.
+        for holder, name, usual in (
+            (data, "mode", "train"),
+            (data, "autocast", "off"),
+            (data["input"], "origin", "leaf"),
+        ):
+            if holder[name] == usual:
+                del holder[name]
         data.pop("history")
         if self.history:
             data["history"] = histories.to_json(self.history)
@@ -246,10 +311,11 @@ class Case:
         Raises:
             CaseError: where a field is unknown, missing, of the wrong type, or beyond the cost bound.
         """
-        members = _members("case", {"history": [], **data} if isinstance(data, dict) else data, cls)
+        members = _members("case", _with({"history": [], "mode": "train", "autocast": "off"}, data), cls)
+        given = _members("input", _with({"origin": "leaf"}, members["input"]), Input)
         return cls(
             spec=Spec(**_members("spec", members["spec"], Spec)),
-            input=Input(**_tuples("input", _members("input", members["input"], Input), "sizes")),
+            input=Input(**_tuples("input", given, "sizes")),
             fill=Fill(**_members("fill", members["fill"], Fill)),
             weight_layout=members["weight_layout"],
             backward=Backward(
@@ -258,7 +324,21 @@ class Case:
             compiled=members["compiled"],
             tf32=members["tf32"],
             history=histories.from_json(members["history"]),
+            mode=members["mode"],
+            autocast=members["autocast"],
         )
+
+
+def autocasts(low: str, fill: str, dtype: str) -> bool:
+    """Whether values of a fill in a dtype can be judged under autocast to a lower one, which may hold fewer of them."""
+    if low == "float16":
+        return fill in ("exact", "poison") and dtype != "float64"
+    return low == "off" or fill != "extreme"
+
+
+def _with(usual: dict[str, Any], data: object) -> object:
+    """An object with fields that earlier versions did not write."""
+    return usual | data if isinstance(data, dict) else data
 
 
 def _members(path: str, data: object, kind: type[Any]) -> dict[str, Any]:

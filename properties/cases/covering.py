@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from properties.cases import generator
 from properties.cases.case import Case
 from properties.cases.factors import CELLS, NUMBER, NUMBERED, Bools, cells, emptied, marked, row, together
-from properties.cases.space import Space, boxes, build, possible
+from properties.cases.space import BESIDE, Space, boxes, build, possible
 
 # Cases that are tried for each one that is chosen: more need fewer cases, but take longer to choose.
 _CANDIDATES = 8
@@ -26,7 +26,8 @@ _COST, _COST_HUGE, _COST_COMPILED, _COST_STATIC_VOLUME, _COST_AUTOMATIC_VOLUME =
 
 _ALONG = {axis: [NUMBER[axis, cell] for cell in along] for axis, along in CELLS.items()}
 _AXIS_OF = {number: axis for axis, numbers in _ALONG.items() for number in numbers}
-_EMPTY, _HUGE, _VOLUME = NUMBER["batch", "0"], NUMBER["batch", "huge"], NUMBER["data_dim", "3"]
+_EMPTY, _VOLUME = NUMBER["batch", "0"], NUMBER["data_dim", "3"]
+_HUGE = [NUMBER[axis, cell] for axis in ("windows", "batch") for cell in CELLS[axis][-2:]]
 _AUTOMATIC, _STATIC = NUMBER["compiled", "automatic"], NUMBER["compiled", "static"]
 
 
@@ -52,8 +53,8 @@ def steered(
 
 def _reached(cases: Sequence[Case], compiled: bool) -> Bools:
     """The cells of cases, bool ``[rows, cells]``."""
-    reached = [cells(case, compiled=compiled) for case in cases]
-    return marked(row(where) for where in (*reached, *(() if compiled else map(emptied, reached))))
+    plain, mixed = ([cells(case, compiled=compiled, autocast=judged) for case in cases] for judged in (False, True))
+    return marked(row(where) for where in (*plain, *mixed, *(() if compiled else map(emptied, plain))))
 
 
 def _filled(space: Space, reached: Bools, strength: int, seed: str) -> Iterator[Case]:
@@ -68,44 +69,64 @@ def _filled(space: Space, reached: Bools, strength: int, seed: str) -> Iterator[
     while missing.any():
         first = [int(cell) for cell in np.unravel_index(np.argmax(missing), missing.shape)]
         ties = generator.integers(_data_seed(seed, number), "ties", _CANDIDATES * len(NUMBER), 0, _TIES - 1)
-        candidates = [_extended(space, first, missing, few) for few in ties.reshape(_CANDIDATES, -1)]
+        left = _within(boxes(space), first)
+        candidates = [_extended(space, left, first, missing, few) for few in ties.reshape(_CANDIDATES, -1)]
         best = max(candidates, key=lambda chosen: int(missing[_among(chosen, strength)].sum()))
         missing[_among(best, strength)] = 0
         yield build(dict(NUMBERED[cell] for cell in best if cell != _EMPTY), _data_seed(seed, number))
         number += 1
 
 
-def _extended(space: Space, first: list[int], missing: NDArray[np.int64], ties: NDArray[np.int64]) -> list[int]:
+def _within(tables: tuple[Bools, Bools], chosen: list[int]) -> tuple[Bools, Bools]:
+    """The boxes of two tables, bool ``[boxes, cells]``, from which some cells can be chosen."""
+    numeric, beside = tables
+    for cell in chosen:
+        if _AXIS_OF[cell] in BESIDE:
+            beside = beside[beside[:, cell]]
+        else:
+            numeric = numeric[numeric[:, cell]]
+    return numeric, beside
+
+
+def _extended(
+    space: Space,
+    left: tuple[Bools, Bools],
+    first: list[int],
+    missing: NDArray[np.int64],
+    ties: NDArray[np.int64],
+) -> list[int]:
     """A cell along every axis, those of ``first`` among them, chosen one by one for what they reach with the others.
 
-    ``ties``, a number below ``_TIES`` for each cell, decides between cells that reach as much. Where cases are judged
-    with an empty batch, too, that cell comes on top.
+    ``left`` holds the boxes from which those can be chosen. ``ties``, a number below ``_TIES`` for each cell, decides
+    between cells that reach as much. Where cases are judged with an empty batch, too, that cell comes on top.
     """
-    left = boxes(space)
-    free = np.ones(len(NUMBER), dtype=bool)
+    settled = np.zeros(len(NUMBER), dtype=bool)
+    settled[_EMPTY] = True
     # What makes a case expensive is left to the tuples that need it.
-    free[[_HUGE, _VOLUME] if not space.eager or _HUGE in first else [_HUGE]] = False
+    dear = np.zeros(len(NUMBER), dtype=bool)
+    dear[_HUGE if space.eager else [*_HUGE, _VOLUME]] = True
     chosen = [_EMPTY] if space.emptied else []
-    free[_EMPTY] = False
     turn = [cell for cell in first if cell != _EMPTY]
     while len(chosen) < len(CELLS) + space.emptied:
         if turn:
             cell = turn.pop()
         else:
-            options = np.flatnonzero(free & left.any(axis=0))
+            open_to = ~settled & (left[0].any(axis=0) | left[1].any(axis=0))
+            options = np.flatnonzero(open_to & ~dear if (open_to & ~dear).any() else open_to)
             gains = missing[_among(chosen, missing.ndim - 1)].sum(axis=tuple(range(missing.ndim - 1)))
             cell = int(options[np.argmax((gains * _TIES + ties)[options])])
+            left = _within(left, [cell])
         chosen.append(cell)
-        left = left[left[:, cell]]
-        free[_ALONG[_AXIS_OF[cell]]] = False
+        settled[_ALONG[_AXIS_OF[cell]]] = True
     return chosen
 
 
 def _costs(strength: int) -> NDArray[np.int64]:
     """What each tuple costs, by the numbers of its cells."""
     volume, automatic, static = (_holding(cell, strength) for cell in (_VOLUME, _AUTOMATIC, _STATIC))
+    huge = np.logical_or.reduce([_holding(cell, strength) for cell in _HUGE])
     return np.select(
-        [volume & automatic, volume & static, automatic | static, _holding(_HUGE, strength)],
+        [volume & automatic, volume & static, automatic | static, huge],
         [_COST_AUTOMATIC_VOLUME, _COST_STATIC_VOLUME, _COST_COMPILED, _COST_HUGE],
         _COST,
     )

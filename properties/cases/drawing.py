@@ -8,9 +8,9 @@ machine. And it copies one draw over another of the same kind: then six of seven
 import hashlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, Phase, Verbosity, given, settings
 from hypothesis import seed as hypothesis_seed
@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from oracles.precision import PRECISIONS
 from properties.cases.case import (
+    AUTOCAST,
     COTANGENTS,
     DTYPES,
     LAYOUTS,
@@ -27,11 +28,13 @@ from properties.cases.case import (
     Fill,
     Input,
     Spec,
+    autocasts,
 )
 from properties.cases.history import Backward as BackwardStep
 from properties.cases.history import Convert, Copy, Forward, Freeze, Step, Update
+from properties.cases.numbers import MOST_ELEMENTS, PRODUCTS_FOR_AN_ELEMENT, affordable, octaves
 
-# By data_dim: windows along an axis, and patch sizes, each at most. Costs grow with their powers.
+# By data_dim: windows along an axis, and patch sizes, of cases of small numbers. Costs grow with their powers.
 MOST_WINDOWS = {1: 7, 2: 4, 3: 3}
 PATCH_SIZES = {
     1: (1, 2, 2, 3, 3, 4, 5, 6, 7, 8, 11, 16),
@@ -41,15 +44,14 @@ PATCH_SIZES = {
 CHANNELS = (1, 1, 2, 2, 3, 3, 4, 5, 7, 8)
 # Two axes are where most bugs are, since there axes can be mixed up at little cost.
 _DATA_DIMS = (1, 1, 2, 2, 2, 3, 3)
-# More samples than a CUDA grid has blocks along its second and third axis, in a tensor that stays thin.
-HUGE_BATCH = 65_537
-
+# Log2 of the elements that a case of numbers on a logarithmic scale may have: most are cheap, few reach all kernels.
+_BUDGETS = (*(9, 10, 10, 11, 11, 12, 12, 12, 13, 13, 14, 14, 15, 16) * 2, 17, 17, 18, 20)
 
 _T = TypeVar("_T")
 
 
 def _pick(draw: st.DrawFn, what: str, options: Sequence[_T]) -> _T:
-    """One of the options; ``what`` tells this draw from every other draw of the case."""
+    """One of the options, which have a hash; ``what`` tells this draw from every other draw of the case."""
     return draw(st.sampled_from([(what, option) for option in options]))[1]
 
 
@@ -92,45 +94,148 @@ def sizes(draw: st.DrawFn, spec: Spec) -> tuple[int, ...]:
     return tuple((windows - 1) * step + spec.patch_size + remainder for windows, remainder in drawn)
 
 
+@dataclass(frozen=True)
+class _Numbers:
+    """The numbers of a case that is being drawn, and elements that its tensors may have."""
+
+    data_dim: int
+    most: int
+    batch: int = 1
+    in_features: int = 1
+    out_features: int = 1
+    patch_size: int = 1
+    step: int = 1
+    windows: tuple[int, ...] = (1, 1, 1)
+    remainders: tuple[int, ...] = (0, 0, 0)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Spatial sizes, ``s = (g - 1)*S + P + r``."""
+        along = zip(self.windows[: self.data_dim], self.remainders, strict=False)
+        return tuple((windows - 1) * self.step + self.patch_size + remainder for windows, remainder in along)
+
+    @property
+    def affordable(self) -> bool:
+        # A stride is no longer than where a second window would be: torch's second derivatives take as long as that.
+        tokens, pixels = math.prod(self.windows[: self.data_dim]), max(math.prod(self.sizes), self.step**self.data_dim)
+        taps = self.patch_size**self.data_dim
+        # Some kernels make a weight gradient of dilated windows, whose gaps are as wide as the stride.
+        products = taps * self.in_features * self.out_features * max(1, self.step - self.patch_size) ** self.data_dim
+        if self.batch * products > PRODUCTS_FOR_AN_ELEMENT * self.most:
+            return False
+        return bool(affordable(self.batch, tokens, pixels, taps, self.in_features, self.out_features, self.most))
+
+
 @st.composite
-def inputs(draw: st.DrawFn, spec: Spec, dtypes: Sequence[str]) -> Input:
-    """What a layer of the given spec is given."""
+def numbers(draw: st.DrawFn, data_dims: Sequence[int] = _DATA_DIMS) -> tuple[Spec, int, tuple[int, ...]]:
+    """A spec, a batch and sizes whose numbers are drawn on a logarithmic scale, one after the other.
+
+    Each goes up to what the ones before it leave of a budget, so that the first one is often large, and the last one
+    rarely. Nothing is drawn that does not fit.
+    """
+    # None of them is at its least: where one number is large, the others are still those of a layer.
+    found = _Numbers(
+        data_dim=_pick(draw, "data_dim", data_dims),
+        most=2 ** _pick(draw, "budget", _BUDGETS),
+        in_features=_pick(draw, "few in_features", (1, 2, 3)),
+        out_features=_pick(draw, "few out_features", (1, 2, 3)),
+        patch_size=(patch_size := _pick(draw, "small patch_size", (1, 2, 2, 3))),
+        step=patch_size,
+    )
+    order = ["batch", "in_features", "out_features", "patch_size", "step", *range(found.data_dim)]
+    turn = _pick(draw, "first", range(len(order)))
+    forth = _pick(draw, "forth", (True, False))
+    default = True
+    for name in (*order[turn:], *order[:turn]) if forth else (*order[turn::-1], *order[:turn:-1]):
+        fitting = octaves(lambda n, found=found, name=name: _changed(found, name, n).affordable)  # type: ignore[misc]
+        if name == "step":
+            # A stride has more to do with the patch than with powers of two.
+            near = [found.patch_size + more for more in (0, 1, 2)] + [found.patch_size * times for times in (2, 4)]
+            below = [1, found.patch_size // 2, found.patch_size - 1] if found.patch_size > 1 else []
+            related = [n for n in (*near, *below) if n > 0 and _changed(found, name, n).affordable]
+            default = _pick(draw, "default stride", (True, False))
+            fitting = [(found.patch_size,)] if default else [tuple(related)] * len(fitting) + fitting
+        number = _pick(draw, f"{name}", _pick(draw, f"octave of {name}", fitting))
+        found = _changed(found, name, number)
+    for axis in range(found.data_dim):
+        remainders = sorted({0, 1 % found.step, found.step // 2, found.step - 1})
+        options = [_with_remainder(found, axis, remainder) for remainder in remainders]
+        found = _pick(draw, f"remainder {axis}", [option for option in options if option.affordable])
+    spec = Spec(
+        found.in_features,
+        found.out_features,
+        found.data_dim,
+        found.patch_size,
+        stride=None if default and found.step == found.patch_size else found.step,
+        bias=_pick(draw, "bias", (True, False)),
+    )
+    return spec, found.batch, found.sizes
+
+
+def _changed(found: _Numbers, name: str | int, number: int) -> _Numbers:
+    """The numbers with another one; windows go by their axis, and a stride that is not drawn yet by the patch."""
+    if isinstance(name, int):
+        windows = (*found.windows[:name], number, *found.windows[name + 1 :])
+        return replace(found, windows=windows)
+    changes: dict[str, Any] = {name: number}
+    if name == "patch_size" and found.step == found.patch_size:
+        changes["step"] = number
+    return replace(found, **changes)
+
+
+def _with_remainder(found: _Numbers, axis: int, remainder: int) -> _Numbers:
+    return replace(found, remainders=(*found.remainders[:axis], remainder, *found.remainders[axis + 1 :]))
+
+
+@st.composite
+def _small_numbers(draw: st.DrawFn, data_dims: Sequence[int] = _DATA_DIMS) -> tuple[Spec, int, tuple[int, ...]]:
+    """A spec, a batch and sizes of small numbers, which have more in common than large ones."""
+    spec = draw(specs(data_dims))
     extent = draw(sizes(spec))
-    layout = _pick(draw, "layout", LAYOUTS)
-    batches = {
-        "expanded": (2, 3, 5),  # one sample, repeated
-        "odd_strides": (1,),  # only an axis of size 1 can have any stride
-    }.get(layout, (1, 1, 2, 2, 3, 4, 5, min(extent[0], 8), spec.in_features))
-    return Input(_pick(draw, "batch", batches), extent, _pick(draw, "dtype", dtypes), layout)
+    batch = _pick(draw, "batch", (1, 1, 2, 2, 3, 4, 5, min(extent[0], 8), spec.in_features))
+    return spec, batch, extent
 
 
 @st.composite
-def cases(draw: st.DrawFn, dtypes: Sequence[str] = DTYPES, data_dims: Sequence[int] = _DATA_DIMS) -> Case:
+def inputs(draw: st.DrawFn, spec: Spec, batch: int, extent: tuple[int, ...], dtypes: Sequence[str]) -> Input:
+    """What a layer of the given spec is given, with another batch where its layout needs one."""
+    layout = _pick(draw, "layout", (*LAYOUTS, "channels_first"))
+    if layout == "expanded" and batch == 1:
+        batch = _pick(draw, "batch", (2, 3, 5))  # one sample, repeated
+    if layout == "odd_strides" and 1 not in (spec.in_features, *extent):
+        batch = 1  # only an axis of size 1 can have any stride
+    origin = _pick(draw, "origin", ("leaf", "leaf", "result"))
+    return Input(batch, extent, _pick(draw, "dtype", dtypes), layout, origin)
+
+
+@st.composite
+def cases(
+    draw: st.DrawFn, dtypes: Sequence[str] = DTYPES, data_dims: Sequence[int] = _DATA_DIMS, *, small: bool = False
+) -> Case:
     """Whole cases, of bounded cost.
 
     Args:
         draw: given by Hypothesis.
         dtypes: names of the dtypes to draw from.
         data_dims: numbers of spatial axes to draw from.
+        small: whether all numbers are small.
     """
-    spec = draw(specs(data_dims))
-    given_input = draw(inputs(spec, dtypes))
-    if _pick(draw, "huge batch", (*[False] * 59, True)):
-        spec = replace(spec, in_features=1, out_features=2, patch_size=min(spec.patch_size, 2), stride=None)
-        given_input = replace(given_input, batch=HUGE_BATCH, sizes=spec.taps)
+    scale = _small_numbers if small or _pick(draw, "small numbers", (True, False)) else numbers
+    spec, batch, extent = draw(scale(data_dims))
+    given_input = draw(inputs(spec, batch, extent, dtypes))
+    mode = _pick(draw, "mode", (*["train"] * 6, "eval", "eval", "no_grad", "inference"))
     differentiable = PARAMETERS_AND_INPUT if spec.bias else PARAMETERS_AND_INPUT[:2]
-    subsets = [subset for size in range(len(differentiable) + 1) for subset in combinations(differentiable, size)] + [
-        differentiable
-    ] * 4
+    subsets = [subset for size in range(len(differentiable) + 1) for subset in combinations(differentiable, size)]
+    # Most layers learn all of their parameters; the first one of a model is given data, which need no gradient.
+    subsets += [differentiable, differentiable, differentiable, differentiable[1:], differentiable[1:]]
     backward = Backward(
-        _pick(draw, "requires_grad", subsets), _pick(draw, "cotangent", ("random", "random", *COTANGENTS))
+        () if mode in ("no_grad", "inference") else _pick(draw, "requires_grad", subsets),
+        _pick(draw, "cotangent", ("random", "random", *COTANGENTS)),
     )
-    fill_name = _pick(draw, "fill", ("exact", "exact", "exact", "exact", "real", "real", "wide", "address", "poison"))
+    fill_name = _pick(draw, "fill", _FILLS)
     if fill_name == "address":
-        if (
-            spec.terms <= 64
-            and math.prod(given_input.sizes) * given_input.batch * spec.in_features
-            <= PRECISIONS[given_input.dtype].exact_limit
+        if spec.terms <= 64 and math.prod(given_input.sizes) * given_input.batch * spec.in_features <= min(
+            PRECISIONS[given_input.dtype].exact_limit, MOST_ELEMENTS // 64
         ):
             spec = replace(spec, out_features=spec.terms)
         else:
@@ -141,7 +246,18 @@ def cases(draw: st.DrawFn, dtypes: Sequence[str] = DTYPES, data_dims: Sequence[i
         Fill(fill_name, 100 * _pick(draw, "hundreds of the seed", range(100)) + _pick(draw, "seed", range(100))),
         _pick(draw, "weight layout", ("plain", "channels_last")) if spec.data_dim > 1 else "plain",
         backward,
+        mode=mode,
+        autocast=_pick(
+            draw, "autocast", [dtype for dtype in AUTOCAST if autocasts(dtype, fill_name, given_input.dtype)]
+        ),
     )
+
+
+# How often each is drawn: integers show most.
+_FILLS = (
+    *("exact", "exact", "exact", "exact", "exact", "real", "real"),
+    *("wide", "address", "poison", "sparse", "sparse", "extreme"),
+)
 
 
 @st.composite
@@ -153,8 +269,8 @@ def histories(draw: st.DrawFn, dtypes: Sequence[str] = DTYPES, *, copies: bool =
         dtypes: names of the dtypes to draw from.
         copies: whether layers are copied and converted; then at least once.
     """
-    case = draw(cases(dtypes))
-    plain = replace(case.input, batch=min(case.input.batch, 3), layout="contiguous")
+    case = draw(cases(dtypes, small=True))
+    plain = replace(case.input, batch=min(case.input.batch, 3), layout="contiguous", origin="leaf")
     kinds = ("forward",) * 5 + ("backward",) * 5 + ("update",) * 3 + ("freeze",) * 2
     chosen = [_pick(draw, f"kind {number}", kinds) for number in range(_pick(draw, "steps", range(3, 11)))]
     if copies:
@@ -163,7 +279,14 @@ def histories(draw: st.DrawFn, dtypes: Sequence[str] = DTYPES, *, copies: bool =
     # next meets one that is like it.
     usual = _pick(draw, "usual call", (_TRAINING, _TRAINING, _SERVING, _INFERRING, None))
     steps = [_STEPS[kind](draw, str(number), usual) for number, kind in enumerate(("forward", *chosen, "forward"))]
-    return replace(case, input=plain, fill=Fill("exact", case.fill.seed), history=tuple(steps))
+    return replace(
+        case,
+        input=plain,
+        fill=Fill("exact", case.fill.seed),
+        history=tuple(steps),
+        mode="train",
+        autocast="off",
+    )
 
 
 _TRAINING = Forward(input_gradient=True)

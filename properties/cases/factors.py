@@ -1,29 +1,68 @@
 """Which cells of the parameter space a case falls into, and which cells come together in some case."""
 
 import math
+from bisect import bisect
 from collections.abc import Iterable, Mapping
+from itertools import combinations, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from properties.cases.case import COMPILED, COTANGENTS, DTYPES, FILLS, LAYOUTS, WEIGHT_LAYOUTS, Case
+from properties.cases.case import (
+    AUTOCAST,
+    COMPILED,
+    COTANGENTS,
+    DTYPES,
+    FILLS,
+    LAYOUTS,
+    MODES,
+    ORIGINS,
+    PARAMETERS_AND_INPUT,
+    WEIGHT_LAYOUTS,
+    Case,
+)
+
+# Where the bins of a number begin: numbers are looked at on a logarithmic scale, up to where kernels change, which is
+# past a power of two; patches are as large as those of models.
+CHANNEL_BINS = (2, 17, 257, 4097)
+PATCH_BINS = (1, 2, 3, 8, 16, 32)
+WINDOW_BINS = (1, 2, 17, 4097, 2**17 + 1)
+BATCH_BINS = (0, 1, 2, 17, 4097, 2**17 + 1)
+TERM_BINS = (1, 17, 257, 4097)
+# A stride of so many patches, at least, is a cell of its own.
+FAR = 4
+
+
+def _names(bins: tuple[int, ...]) -> tuple[str, ...]:
+    """The cells of a number, by where its bins begin."""
+    within = [str(low) if high == low + 1 else f"{low}-{high - 1}" for low, high in pairwise(bins)]
+    return (*within, f">= {bins[-1]}")
+
 
 CELLS: dict[str, tuple[str, ...]] = {
     "data_dim": ("1", "2", "3"),
-    "stride": ("1", "< P, divides P", "< P, does not divide P", "= P", "> P"),
-    "patch_size": ("1", "2", "prime", "other"),
+    "stride": ("1", "< P, divides P", "< P, does not divide P", "= P", "> P", f">= {FAR} P"),
+    "patch_size": _names(PATCH_BINS),
     "remainder": ("no axis", "some axes", "all axes"),
     "sizes": ("equal", "unequal"),
-    "in_features": ("1", "= P", "other"),
-    "out_features": ("1", "= in_features", "other"),
-    "batch": ("0", "1", "few", "huge"),
+    "windows": _names(WINDOW_BINS),
+    "in_features": ("1", "= P", *_names(CHANNEL_BINS)),
+    "out_features": ("1", "= in_features", *_names(CHANNEL_BINS)),
+    "terms": _names(TERM_BINS),
+    "batch": _names(BATCH_BINS),
     "bias": ("no", "yes"),
     "dtype": DTYPES,
     "layout": LAYOUTS,
+    "origin": ORIGINS,
     "weight layout": WEIGHT_LAYOUTS,
     "fill": FILLS,
-    "gradients": ("none", "some", "all"),
+    "gradients": (
+        "none",
+        *(" + ".join(wanted) for size in (1, 2, 3) for wanted in combinations(PARAMETERS_AND_INPUT, size)),
+    ),
     "cotangent": COTANGENTS,
+    "mode": MODES,
+    "autocast": AUTOCAST,
     "compiled": ("no", *COMPILED),
 }
 # Every cell by its number, and the number of the axis that it is on.
@@ -34,39 +73,55 @@ _AXIS = np.repeat(np.arange(len(CELLS)), [len(along) for along in CELLS.values()
 Bools = NDArray[np.bool_]
 
 
-def cells(case: Case, *, compiled: bool = False) -> dict[str, str]:
-    """The cell of a case along every axis of ``CELLS``; ``compiled`` says whether it is judged under a compiler."""
+def cells(case: Case, *, compiled: bool = False, autocast: bool = False) -> dict[str, str]:
+    """The cell of a case along every axis of ``CELLS``.
+
+    Args:
+        case: what is judged.
+        compiled: whether it is judged under a compiler.
+        autocast: whether it is judged under autocast.
+    """
     spec, given = case.spec, case.input
-    wanted = len(case.backward.requires_grad)
     return {
         **shape_cells(spec.patch_size, spec.step, given.sizes),
+        "windows": binned("windows", WINDOW_BINS, math.prod(case.grid)),
         "in_features": in_features_cell(spec.in_features, spec.patch_size),
         "out_features": out_features_cell(spec.out_features, spec.in_features),
-        "batch": "1" if given.batch == 1 else "huge" if given.batch > 65_535 else "few",
+        "terms": binned("terms", TERM_BINS, spec.terms),
+        "batch": binned("batch", BATCH_BINS, given.batch),
         "bias": "yes" if spec.bias else "no",
         "dtype": given.dtype,
         "layout": given.layout,
+        "origin": given.origin,
         "weight layout": case.weight_layout,
         "fill": case.fill.name,
-        "gradients": "none" if wanted == 0 else "all" if wanted == 2 + spec.bias else "some",
+        "gradients": " + ".join(case.backward.requires_grad) or "none",
         "cotangent": case.backward.cotangent,
+        "mode": case.mode,
+        "autocast": case.autocast if autocast else "off",
         "compiled": case.compiled if compiled else "no",
     }
 
 
 def emptied(reached: Mapping[str, str]) -> dict[str, str]:
     """The cells of a case whose batch has been emptied."""
-    return {**reached, "batch": "0", "compiled": "no"}
+    return {**reached, "batch": "0", "autocast": "off", "compiled": "no"}
+
+
+def binned(axis: str, bins: tuple[int, ...], number: int) -> str:
+    """The cell of a number on an axis whose last cells are its bins."""
+    along = CELLS[axis]
+    return along[len(along) - len(bins) + bisect(bins, number) - 1]
 
 
 def shape_cells(patch_size: int, step: int, sizes: tuple[int, ...]) -> dict[str, str]:
     """The cells that patch size, stride and spatial sizes decide."""
-    left_over = [(size - patch_size) % step > 0 for size in sizes]
+    remainders = [(size - patch_size) % step > 0 for size in sizes]
     return {
         "data_dim": str(len(sizes)),
         "stride": stride_cell(step, patch_size),
-        "patch_size": patch_size_cell(patch_size),
-        "remainder": "all axes" if all(left_over) else "some axes" if any(left_over) else "no axis",
+        "patch_size": binned("patch_size", PATCH_BINS, patch_size),
+        "remainder": "all axes" if all(remainders) else "some axes" if any(remainders) else "no axis",
         "sizes": "equal" if len(set(sizes)) == 1 else "unequal",
     }
 
@@ -76,27 +131,24 @@ def stride_cell(step: int, patch_size: int) -> str:
     if step == patch_size:
         return "= P"
     if step > patch_size:
-        return "> P"
+        return "> P" if step < FAR * patch_size else f">= {FAR} P"
     if step == 1:
         return "1"
     return "< P, divides P" if patch_size % step == 0 else "< P, does not divide P"
 
 
-def patch_size_cell(patch_size: int) -> str:
-    """The cell of a patch size."""
-    if patch_size <= 2:
-        return str(patch_size)
-    return "prime" if all(patch_size % n for n in range(2, math.isqrt(patch_size) + 1)) else "other"
-
-
 def in_features_cell(in_features: int, patch_size: int) -> str:
     """The cell of a number of input channels."""
-    return "1" if in_features == 1 else "= P" if in_features == patch_size else "other"
+    if in_features == 1:
+        return "1"
+    return "= P" if in_features == patch_size else binned("in_features", CHANNEL_BINS, in_features)
 
 
 def out_features_cell(out_features: int, in_features: int) -> str:
     """The cell of a number of output channels."""
-    return "1" if out_features == 1 else "= in_features" if out_features == in_features else "other"
+    if out_features == 1:
+        return "1"
+    return "= in_features" if out_features == in_features else binned("out_features", CHANNEL_BINS, out_features)
 
 
 def row(reached: Mapping[str, str]) -> str:

@@ -4,7 +4,9 @@ All are float64 and exactly representable in the case's dtype, so converting the
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,12 @@ _LARGEST_INTEGER = {"float64": 2**20, "float32": 2**10, "bfloat16": 2**8, "float
 _READABLE_SEEDS = 10
 # Exponents of the wide fill; products of two values, summed over any number of terms, stay finite.
 _WIDE_EXPONENTS = {"float64": (-60, 60), "float32": (-20, 20), "bfloat16": (-20, 20), "float16": (-8, 4)}
+# Terms of a sparse sum that are not zero, at most, before windows overlap.
+_SPARSE_TERMS = 2
+# Exponents of the extreme fill, as parts of the largest one: of input, weight and cotangent in any order. The sum of
+# any two is that of a result, which therefore neither overflows nor is subnormal.
+_EXTREMES = [order for sign in (1, -1) for order in permutations((0.8 * sign, -0.4 * sign, 0.0))]
+_LARGEST_EXPONENT = {"float64": 1023, "float32": 127, "bfloat16": 127, "float16": 15}
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,7 @@ def values(case: Case) -> dict[str, NDArray[np.float64]]:
         drawn = _integers(case, shapes)
     else:
         precision = PRECISIONS[case.input.dtype]
-        draw = _real if case.fill.name == "real" else _wide
+        draw = _REALS[case.fill.name]
         drawn = {name: draw(case, name, math.prod(shape), precision) for name, shape in shapes.items()}
     arrays = {name: drawn[name].astype(np.float64).reshape(shape) for name, shape in shapes.items()}
     if case.fill.name == "poison":
@@ -75,7 +83,12 @@ def miss_probability(case: Case, *, gradient: bool) -> float | None:
         return None
     if not gradient:
         return 2 / (2 * limits.operand + 1)
-    if case.backward.cotangent not in ("random", "channels_first") or limits.cotangents < most_terms(case):
+    if case.backward.cotangent not in (
+        "random",
+        "channels_first",
+        "sliced",
+        "transposed",
+    ) or limits.cotangents < most_terms(case):
         return None
     return 2 / (2 * min(limits.operand, limits.cotangent) + 1)
 
@@ -141,15 +154,54 @@ def _wide(case: Case, name: str, count: int, precision: Precision) -> NDArray[An
     return np.ldexp((signs * significands).astype(np.float64), exponents - bits)
 
 
+def _sparse(case: Case, name: str, count: int, precision: Precision) -> NDArray[Any]:
+    """Real numbers most of which are zero, of either sign, so that a token and a gradient have one or two products.
+
+    However long the sums are, they are then rounded once or twice, and operands of fewer bits show. Each output channel
+    has two weights that are not zero, and a cotangent at two tokens; one in eight numbers of the input is zero.
+    """
+    seed, channels = case.fill.seed, case.spec.out_features
+    there = np.zeros(count, dtype=bool)
+    if name in ("weight", "cotangent"):
+        of_channel = there.reshape(channels, -1) if name == "weight" else there.reshape(-1, channels).T
+        among = of_channel.shape[1] - 1
+        places = generator.integers(seed, f"{name}/places", _SPARSE_TERMS * channels, 0, among)
+        of_channel[np.repeat(np.arange(channels), _SPARSE_TERMS), places] = True
+    else:
+        there = generator.integers(seed, f"{name}/zeros", count, 0, 7) > 0
+    return np.asarray(_real(case, name, count, precision) * there)
+
+
+def _extreme(case: Case, name: str, count: int, precision: Precision) -> NDArray[Any]:
+    """The sparse fill with another power of two for each tensor, huge and tiny ones among them."""
+    scales = _EXTREMES[int(generator.integers(case.fill.seed, "extremes", 1, 0, len(_EXTREMES) - 1)[0])]
+    of = dict(zip(("x", "weight", "cotangent"), scales, strict=True))
+    # The bias is as large as what it is added to.
+    of["bias"] = of["x"] + of["weight"]
+    values: NDArray[Any] = _sparse(case, name, count, precision)
+    return np.asarray(np.ldexp(values, int(of[name] * _LARGEST_EXPONENT[case.input.dtype])))
+
+
+_REALS: dict[str, Callable[[Case, str, int, Precision], NDArray[Any]]] = {
+    "real": _real,
+    "wide": _wide,
+    "sparse": _sparse,
+    "extreme": _extreme,
+}
+
+
 def _cotangent(case: Case, random: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The cotangent's values; its layout is the trial's business, except that an expanded one repeats one token."""
+    """The cotangent's values; its layout is the trial's business, except that an expanded one repeats tokens."""
     match case.backward.cotangent:
-        case "ones":
+        case "ones" | "summed":
             return np.ones_like(random)
         case "zero":
             return np.zeros_like(random)
         case "expanded":
             one_token = random.reshape(-1, random.shape[-1])[0]
             return np.broadcast_to(one_token, random.shape).copy()
+        case "pooled":
+            one_each = random.reshape(len(random), -1, random.shape[-1])[:, 0]
+            return np.broadcast_to(one_each.reshape(len(random), *[1] * len(case.grid), -1), random.shape).copy()
         case _:
             return random

@@ -3,9 +3,33 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import combinations
+from typing import TypeVar
 
 from oracles.precision import PRECISIONS
-from properties.cases.case import DTYPES, PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
+from properties.cases import generator
+from properties.cases.case import (
+    AUTOCAST,
+    COMPILED,
+    COTANGENTS,
+    DTYPES,
+    LAYOUTS,
+    ORIGINS,
+    PARAMETERS_AND_INPUT,
+    WEIGHT_LAYOUTS,
+    Backward,
+    Case,
+    Fill,
+    Input,
+    Spec,
+    autocasts,
+)
+from properties.cases.factors import cells
+
+_T = TypeVar("_T")
+# What the context of a call is, and contexts that are looked at for each case.
+_CONTEXT = ("layout", "origin", "weight layout", "gradients", "cotangent", "mode", "autocast")
+_CANDIDATES = 12
 
 _IN_THE_FIELD: dict[str, tuple[Spec, Input]] = {
     "sequence 64 -> 128, patch 4": (Spec(64, 128, 1, 4, bias=True), Input(2, (256,))),
@@ -48,6 +72,20 @@ _PAST_TILES: dict[str, tuple[Spec, Input]] = {
     "image, 66,049 windows": (Spec(1, 1, 2, 2, stride=1, bias=True), Input(1, (258, 258))),
     "volume, 68,921 windows": (Spec(1, 1, 3, 1, bias=True), Input(1, (41, 41, 41))),
 }
+# As they are trained: on data, which need no gradient, in the layout of images, with what comes after a class token or
+# out of a mean.
+_COMPILED: tuple[tuple[Spec, Input, Backward], ...] = (
+    (
+        Spec(3, 96, 2, 16, bias=True),
+        Input(2, (32, 48), layout="channels_first"),
+        Backward(("weight", "bias"), "sliced"),
+    ),
+    (
+        Spec(1, 48, 3, 8, bias=True),
+        Input(1, (16, 8, 8), layout="channels_first"),
+        Backward(("weight", "bias"), "summed"),
+    ),
+)
 # With the batch that comes to 2**31 elements, in one sample or in thousands.
 _HUGE: dict[str, tuple[Spec, Input]] = {
     "sequences": (Spec(64, 8, 1, 4, bias=True), Input(2, (256,))),
@@ -59,23 +97,83 @@ _FEW_PIXELS = 16_000
 
 
 def landmarks(dtypes: Sequence[str] = DTYPES) -> dict[str, Case]:
-    """Every landmark by name: twice on integers, in the most precise dtype, and once on real numbers, taking turns.
+    """Every landmark by name: twice on integers, in the most precise dtype, and on dense and sparse reals in another.
 
     Twice, so that a wrong layer passes with a probability that is stated and small, however many terms its sums have.
-    Small ones run on integers in every other dtype, too.
+    Small ones run on integers in every other dtype, too. The first case of each is as plain as can be; the others are
+    called as people call layers, each in another way.
     """
     named: dict[str, Case] = {}
     precise = next(name for name in DTYPES if name in dtypes)
+    contexts = _Contexts()
     for turn, (name, (spec, given)) in enumerate((_IN_THE_FIELD | _PAST_TILES).items()):
         wanted = PARAMETERS_AND_INPUT if spec.bias else PARAMETERS_AND_INPUT[:2]
-        real = dtypes[turn % len(dtypes)]
-        fills = [(Fill("exact", 1000), precise), (Fill("exact", 1001), precise), (Fill("real", 1000), real)]
+        fills = [(Fill("exact", 1000), precise), (Fill("exact", 1001), precise)]
+        fills += [
+            (Fill(fill, 1000), dtypes[(turn + more) % len(dtypes)]) for more, fill in enumerate(("real", "sparse"))
+        ]
         if given.batch * math.prod(given.sizes) <= _FEW_PIXELS:
             fills += [(Fill("exact", 1000), dtype) for dtype in dtypes if dtype != precise]
-        for fill, dtype in fills:
+        for number, (fill, dtype) in enumerate(fills):
             case = Case(spec, replace(given, dtype=dtype), fill, backward=Backward(wanted, "random"))
-            named[f"{name}, {fill.name} {fill.seed}, {dtype}"] = case
+            named[f"{name}, {fill.name} {fill.seed}, {dtype}"] = contexts.around(name, case) if number else case
     return named
+
+
+class _Contexts:
+    """Ways to call a layer, so that each meets each other one, and each landmark as many of them as it has cases."""
+
+    def __init__(self) -> None:
+        self.met: set[tuple[str, str]] = set()
+
+    def around(self, name: str, case: Case) -> Case:
+        """The case in the context, of a few, in which most meets for the first time."""
+
+        def new(number: int) -> int:
+            return len(_pairs(name, candidates[number]) - self.met)
+
+        candidates = [_in_context(case, f"{name}/{case.fill.seed}/{case.input.dtype}/{n}") for n in range(_CANDIDATES)]
+        best = max(range(_CANDIDATES), key=new)
+        self.met |= _pairs(name, candidates[best])
+        return candidates[best]
+
+
+def _pairs(name: str, case: Case) -> set[tuple[str, str]]:
+    reached = cells(case, autocast=True)
+    levels = [f"{axis} {reached[axis]}" for axis in _CONTEXT]
+    return {*combinations(levels, 2), *((name, level) for level in levels)}
+
+
+def _in_context(case: Case, which: str) -> Case:
+    """The case in one of all contexts."""
+
+    def pick(what: str, options: Sequence[_T]) -> _T:
+        return options[int(generator.integers(0, f"context/{which}/{what}", 1, 0, len(options) - 1)[0])]
+
+    spec, given = case.spec, case.input
+    mode = pick("mode", ("train", "train", "eval", "no_grad", "inference"))
+    # What real users feed: images, channels first and permuted; a first layer's input needs no gradient.
+    impossible = {"expanded"} | ({"odd_strides"} if 1 not in (given.batch, spec.in_features, *given.sizes) else set())
+    layouts = ("channels_first", *(layout for layout in LAYOUTS if layout not in impossible))
+    parameters = ("weight", "bias") if spec.bias else ("weight",)
+    wanted = pick("gradients", (parameters, parameters, ("input", *parameters), ("input",), ("weight",)))
+    return replace(
+        case,
+        input=replace(given, layout=pick("layout", layouts), origin=pick("origin", ORIGINS)),
+        weight_layout=pick("weight layout", WEIGHT_LAYOUTS) if spec.data_dim > 1 else "plain",
+        backward=Backward((), pick("cotangent", tuple(kind for kind in COTANGENTS if kind != "zero"))),
+        mode=mode,
+        autocast=pick("autocast", [low for low in AUTOCAST if autocasts(low, case.fill.name, given.dtype)]),
+    ).wanting(*(wanted if mode in ("train", "eval") else ()))
+
+
+def compiled_landmarks(dtypes: Sequence[str] = DTYPES) -> list[Case]:
+    """Patches, channels and contexts of models as they are compiled, of few windows: those do not matter there."""
+    dtype = next(name for name in ("float32", *DTYPES) if name in dtypes)
+    return [
+        Case(spec, replace(given, dtype=dtype), Fill("exact", 1000), "plain", backward, how, autocast="bfloat16")
+        for how, (spec, given, backward) in zip(COMPILED, _COMPILED, strict=True)
+    ]
 
 
 def in_tf32(named: Mapping[str, Case]) -> dict[str, Case]:

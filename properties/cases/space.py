@@ -8,34 +8,53 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import combinations, combinations_with_replacement, product
-from typing import TypeVar
+from itertools import product
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from oracles.precision import PRECISIONS
 from properties.cases import generator
-from properties.cases.case import COMPILED, FILLS, LAYOUTS, PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
-from properties.cases.drawing import CHANNELS, HUGE_BATCH, MOST_WINDOWS, PATCH_SIZES
+from properties.cases.case import (
+    AUTOCAST,
+    COMPILED,
+    FILLS,
+    LAYOUTS,
+    MODES,
+    Backward,
+    Case,
+    Fill,
+    Input,
+    Spec,
+    autocasts,
+)
 from properties.cases.factors import (
+    BATCH_BINS,
     CELLS,
+    CHANNEL_BINS,
+    FAR,
     NUMBER,
+    TERM_BINS,
+    WINDOW_BINS,
     Bools,
+    binned,
     in_features_cell,
     out_features_cell,
-    patch_size_cell,
     shape_cells,
-    stride_cell,
     together,
 )
+from properties.cases.numbers import MOST_ELEMENTS, NOTABLE, affordable
 
 _T = TypeVar("_T")
 
-# A huge batch stays thin, or it would take as long as a thousand other cases: a sample has no more numbers than this
-# in the input, in its patches or in its tokens. That leaves out volumes with patches of 4 x 4 x 4.
-_THIN = 32
-_BATCHES = {"1": 1, "few": 2, "huge": HUGE_BATCH}
-_SHAPE = ("data_dim", "stride", "patch_size", "remainder", "sizes")
+# Elements up to which a number is made any of its cell: beyond them a case would take long and say no more.
+_CHEAP = 2**14
+# Patch sizes of every cell with divisors other than 1 and without, and of every length of a sum.
+_PATCH_SIZES = (1, 2, 3, 4, 6, 7, 8, 9, 16, 17, 32, 33, 256, 4096)
+# What the numbers of a case decide, alone or together; and what is left to choose beside them.
+_SHAPE = ("data_dim", "stride", "patch_size", "remainder", "sizes", "windows")
+BESIDE = ("bias", "origin", "gradients", "cotangent", "mode")
 
 
 @dataclass(frozen=True)
@@ -43,12 +62,13 @@ class Space:
     """What decides which cells a run can reach.
 
     ``dtypes`` are those of the run. ``eager`` says whether cases are judged as they are, ``compiled`` whether some are
-    judged under a compiler, ``emptied`` whether they are judged with an empty batch, too.
+    judged under a compiler, ``autocast`` whether they are judged under autocast, ``emptied`` with an empty batch, too.
     """
 
     dtypes: tuple[str, ...]
     eager: bool = True
     compiled: bool = True
+    autocast: bool = True
     emptied: bool = True
 
 
@@ -64,110 +84,253 @@ class _Numbers:
     batch: int
 
     @property
-    def terms(self) -> int:
-        return self.in_features * math.prod([self.patch_size] * len(self.sizes))
+    def windows(self) -> tuple[int, ...]:
+        return tuple((size - self.patch_size) // self.step + 1 for size in self.sizes)
 
     @property
-    def thin(self) -> bool:
-        """Whether a sample is so small that a huge batch of it is cheap."""
-        tokens = math.prod((size - self.patch_size) // self.step + 1 for size in self.sizes)
-        pixels = math.prod(self.sizes)
-        return max(pixels * self.in_features, tokens * self.terms, tokens * self.out_features) <= _THIN
+    def taps(self) -> int:
+        return int(self.patch_size ** len(self.sizes))
 
-    def holds_address(self, dtype: str) -> bool:
-        """Whether a dtype can number all elements of the input."""
-        return self.batch * math.prod(self.sizes) * self.in_features <= PRECISIONS[dtype].exact_limit
+    def affordable(self, most: int) -> bool:
+        """Whether no tensor of a case of these numbers has more elements."""
+        tokens, pixels = math.prod(self.windows), math.prod(self.sizes)
+        return bool(affordable(self.batch, tokens, pixels, self.taps, self.in_features, self.out_features, most))
 
     @property
-    def layouts(self) -> tuple[str, ...]:
-        """The layouts that differ from every other: one sample cannot be repeated, and no axis of more than one
-        element can have any stride.
-        """
-        single = 1 in (self.batch, self.in_features, *self.sizes)
-        impossible = {"expanded": self.batch == 1, "odd_strides": not single}
-        return tuple(layout for layout in LAYOUTS if not impossible.get(layout, False))
+    def cells(self) -> dict[str, str]:
+        """The cells that they fall into."""
+        return {
+            **shape_cells(self.patch_size, self.step, self.sizes),
+            "windows": binned("windows", WINDOW_BINS, math.prod(self.windows)),
+            "in_features": in_features_cell(self.in_features, self.patch_size),
+            "out_features": out_features_cell(self.out_features, self.in_features),
+            "terms": binned("terms", TERM_BINS, self.in_features * self.taps),
+            "batch": binned("batch", BATCH_BINS, self.batch),
+        }
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """Patch size, stride and sizes with few pixels, and whether an axis is one pixel long."""
+
+    patch_size: int
+    step: int
+    sizes: tuple[int, ...]
+    tokens: int
+
+    @property
+    def single(self) -> bool:
+        return 1 in self.sizes
 
 
 @cache
-def _smallest_shapes() -> dict[tuple[str, ...], tuple[int, int, tuple[int, ...]]]:
-    """Patch size, stride and sizes with the fewest pixels, for all cells of a shape that there are.
+def _smallest_shapes() -> dict[tuple[str, ...], tuple[_Shape, ...]]:
+    """By the cells of a shape, the shapes with the fewest pixels: for each patch size, with and without a single axis.
 
-    Nothing but these is needed: patch sizes up to 4 are of every kind, a stride two beyond the patch leaves every
-    remainder, and a window more makes two sizes unequal.
+    Nothing but these is needed: the patch sizes have divisors and none, a stride two beyond the patch leaves every
+    remainder, and a window or a remainder more makes two sizes unequal.
     """
-    found: dict[tuple[str, ...], tuple[int, int, tuple[int, ...]]] = {}
-    for data_dim, patch_size in product((1, 2, 3), (1, 2, 3, 4)):
-        for step in range(1, patch_size + 3):
-            extents = range(patch_size, patch_size + step + 2)
-            for sizes in combinations_with_replacement(extents, data_dim):
-                where = tuple(shape_cells(patch_size, step, sizes).values())
-                known = found.get(where)
-                if known is None or math.prod(sizes) < math.prod(known[2]):
-                    found[where] = (patch_size, step, sizes)
+    found: dict[tuple[str, ...], dict[tuple[int, bool], _Shape]] = {}
+    for data_dim, patch_size in product((1, 2, 3), _PATCH_SIZES):
+        steps = {1, 2, 3, 4, patch_size - 1, patch_size, patch_size + 1, patch_size + 2, FAR * patch_size}
+        for step, windows in product(sorted(steps - {0}), _grids(data_dim)):
+            for remainders in product(range(min(step, 3)), repeat=data_dim):
+                sizes = tuple((n - 1) * step + patch_size + more for n, more in zip(windows, remainders, strict=True))
+                shape = _Shape(patch_size, step, sizes, math.prod(windows))
+                if not affordable(1, shape.tokens, math.prod(sizes), patch_size**data_dim, 1, 1):
+                    continue
+                where = (*shape_cells(patch_size, step, sizes).values(), binned("windows", WINDOW_BINS, shape.tokens))
+                known = found.setdefault(where, {})
+                key = patch_size, shape.single
+                if key not in known or math.prod(sizes) < math.prod(known[key].sizes):
+                    known[key] = shape
+    return {where: tuple(known.values()) for where, known in found.items()}
+
+
+def _grids(data_dim: int) -> list[tuple[int, ...]]:
+    """Windows along each axis: as few as each bin takes, all along one axis or as many along each, or one more."""
+    found: set[tuple[int, ...]] = set()
+    for fewest in WINDOW_BINS:
+        alike = math.ceil(round(fewest ** (1 / data_dim), 6))
+        found |= {(alike,) * data_dim, (alike,) * (data_dim - 1) + (alike + 1,)}
+        found |= {(1,) * (data_dim - 1) + (fewest,), (fewest,) + (1,) * (data_dim - 1)}
+    return sorted(found)
+
+
+def _smallest(where: Mapping[str, str], single: bool) -> _Numbers | None:
+    """The smallest numbers that fall into the cells of a case, None where there are none.
+
+    Args:
+        where: the cells.
+        single: whether a size, the batch or the channels must be 1.
+    """
+    choices = []
+    for shape in _smallest_shapes().get(tuple(where[axis] for axis in _SHAPE), ()):
+        taps = shape.patch_size ** len(shape.sizes)
+        in_features = int(_channels(where["in_features"], where["terms"], shape.patch_size, taps))
+        outputs = taps * in_features if where["fill"] == "address" else _outputs(where["out_features"], in_features)
+        batch = BATCH_BINS[CELLS["batch"].index(where["batch"])]
+        numbers = _Numbers(shape.patch_size, shape.step, shape.sizes, in_features, int(outputs), batch)
+        fits = not single or 1 in (batch, in_features, *shape.sizes)
+        if (
+            fits
+            and numbers.affordable(MOST_ELEMENTS)
+            and all(where[axis] == cell for axis, cell in numbers.cells.items())
+        ):
+            choices.append(numbers)
+    return min(choices, key=lambda numbers: math.prod(numbers.sizes) * numbers.in_features, default=None)
+
+
+def _channels(cell: str, terms: str, patch_size: Any, taps: Any) -> Any:
+    """The fewest input channels of a cell whose sums have as many terms as another cell says; too few where none do.
+
+    Also for arrays of patch sizes and taps.
+    """
+    number = -(-TERM_BINS[CELLS["terms"].index(terms)] // taps)
+    if cell == "1":
+        return 0 * taps + 1
+    if cell == "= P":
+        return patch_size
+    number = np.maximum(number, _lowest("in_features", cell))
+    return number + (number == patch_size)
+
+
+def _outputs(cell: str, in_features: Any) -> Any:
+    """The fewest output channels of a cell, for any input channels; also for arrays of them."""
+    if cell == "1":
+        return 0 * in_features + 1
+    if cell == "= in_features":
+        return in_features
+    lowest = _lowest("out_features", cell)
+    return lowest + (in_features == lowest)
+
+
+def _lowest(axis: str, cell: str) -> int:
+    """The least number of a cell that is a bin of channels."""
+    return CHANNEL_BINS[CELLS[axis].index(cell) - len(CELLS[axis])]
+
+
+def _numeric_rows(space: Space) -> Iterator[NDArray[np.bool_]]:
+    """What the numbers of a case decide, in boxes: some cells along each axis, any of which go together."""
+    keys = [(where, shape) for where, shapes in _smallest_shapes().items() for shape in shapes]
+    shapes = [shape for _, shape in keys]
+    patch_size, tokens = (np.array([getattr(shape, name) for shape in shapes]) for name in ("patch_size", "tokens"))
+    pixels = np.array([math.prod(shape.sizes) for shape in shapes])
+    taps = np.array([shape.patch_size ** len(shape.sizes) for shape in shapes])
+    single = np.array([shape.single for shape in shapes])
+    plain = np.zeros((len(keys), len(NUMBER)), dtype=bool)
+    for number, (where, _) in enumerate(keys):
+        plain[number, [NUMBER[axis, cell] for axis, cell in zip(_SHAPE, where, strict=True)]] = True
+    plain[:, NUMBER["weight layout", "plain"]] = True
+    plain[:, NUMBER["weight layout", "channels_last"]] = ~plain[:, NUMBER["data_dim", "1"]]
+    for into, length in product(CELLS["in_features"], CELLS["terms"]):
+        channels = _channels(into, length, patch_size, taps)
+        right = _fall(channels, patch_size, CELLS["in_features"].index(into))
+        right &= np.searchsorted(TERM_BINS, taps * channels, side="right") - 1 == CELLS["terms"].index(length)
+        if not right.any():
+            continue
+        for out, address in product(CELLS["out_features"], (False, True)):
+            outputs = taps * channels if address else _outputs(out, channels)
+            fits = right & _fall(outputs, channels, CELLS["out_features"].index(out))
+            of_sample = tokens, pixels, taps, channels, outputs
+            for batch in (1, 2):
+                within = fits & affordable(batch, *of_sample)
+                if not within.any():
+                    continue
+                rows = plain[within].copy()
+                for axis, cell in (("in_features", into), ("terms", length), ("out_features", out)):
+                    rows[:, NUMBER[axis, cell]] = True
+                # Whatever a smaller batch can afford, a larger one may not; and one sample cannot be repeated.
+                for cell, samples in zip(CELLS["batch"], BATCH_BINS, strict=True):
+                    if (samples == 1) if batch == 1 else (samples > 1):
+                        rows[:, NUMBER["batch", cell]] = affordable(samples, *(each[within] for each in of_sample))
+                for layout in LAYOUTS:
+                    rows[:, NUMBER["layout", layout]] = layout != "expanded" or batch > 1
+                odd = single | (channels == 1) | (batch == 1)
+                rows[:, NUMBER["layout", "odd_strides"]] = odd[within]
+                elements = pixels[within] * channels[within]
+                yield from _filled(space, rows, elements, address)
+
+
+def _fall(channels: NDArray[np.int64], others: NDArray[np.int64], cell: int) -> NDArray[np.bool_]:
+    """Which channels fall into a cell: those of 1, those as many as others, or a bin."""
+    binned = np.searchsorted(CHANNEL_BINS, channels, side="right") + 1
+    return np.asarray(np.where(channels == 1, 0, np.where(channels == others, 1, binned)) == cell)
+
+
+def _filled(space: Space, rows: Bools, elements: NDArray[Any], address: bool) -> Iterator[Bools]:
+    """The rows with fills, dtypes, and what is judged with them."""
+    if address:
+        # A dtype must be able to number all elements of the input.
+        for cell, samples in zip(CELLS["batch"], BATCH_BINS, strict=True):
+            batch = rows[:, NUMBER["batch", cell]]
+            if batch.any():
+                one = rows[batch].copy()
+                one[:, [NUMBER["batch", other] for other in CELLS["batch"] if other != cell]] = False
+                for dtype in space.dtypes:
+                    one[:, NUMBER["dtype", dtype]] = samples * elements[batch] <= PRECISIONS[dtype].exact_limit
+                yield from _judged(space, one, ("address",))
+    else:
+        rows[:, [NUMBER["dtype", dtype] for dtype in space.dtypes]] = True
+        yield from _judged(space, rows, tuple(fill for fill in FILLS if fill != "address"))
+
+
+def _judged(space: Space, rows: Bools, fills: tuple[str, ...]) -> Iterator[Bools]:
+    """The rows as they are judged: eager or compiled, under autocast or not, and emptied."""
+    rows = rows[rows[:, [NUMBER["dtype", dtype] for dtype in space.dtypes]].any(axis=1)]
+    compiled = [*(["no"] if space.eager else []), *(COMPILED if space.compiled else ())]
+    if compiled:
+        for low in AUTOCAST if space.autocast else AUTOCAST[:1]:
+            judged = [fill for fill in fills if any(autocasts(low, fill, dtype) for dtype in space.dtypes)]
+            if judged:
+                one = _set(rows, {"fill": judged, "compiled": compiled, "autocast": [low]})
+                for dtype in space.dtypes:
+                    one[:, NUMBER["dtype", dtype]] &= autocasts(low, judged[0], dtype)
+                yield one
+    if space.emptied:
+        empty = _set(rows, {"fill": fills, "compiled": ["no"], "autocast": ["off"]})
+        empty[:, [NUMBER["batch", cell] for cell in CELLS["batch"]]] = False
+        empty[:, NUMBER["batch", "0"]] = True
+        yield empty
+
+
+def _set(rows: Bools, chosen: Mapping[str, Sequence[str]]) -> Bools:
+    found = rows.copy()
+    found[:, [NUMBER[axis, cell] for axis, along in chosen.items() for cell in along]] = True
     return found
 
 
-def _smallest(where: Mapping[str, str]) -> _Numbers | None:
-    """The smallest numbers that fall into the cells of a case, None where there are none."""
-    shape = _smallest_shapes().get(tuple(where[axis] for axis in _SHAPE))
-    if shape is None:
-        return None
-    patch_size, step, sizes = shape
-    kinds = {in_features_cell(n, patch_size): n for n in (4, 3, 2, 1)}
-    in_features = kinds.get(where["in_features"])
-    if in_features is None:
-        return None
-    # The identity weight of the address fill has an output channel for every tap of every input channel.
-    outputs = (in_features * patch_size ** len(sizes),) if where["fill"] == "address" else (4, 3, 2, 1)
-    out_features = {out_features_cell(n, in_features): n for n in outputs}.get(where["out_features"])
-    if out_features is None:
-        return None
-    return _Numbers(patch_size, step, sizes, in_features, out_features, _BATCHES[where["batch"]])
-
-
-def _boxes(space: Space) -> Iterator[dict[str, Sequence[str]]]:
-    """All that is possible, in boxes: some cells along each axis, any of which go together."""
-    axes = (*_SHAPE, "in_features", "out_features", "fill", "batch")
-    for shape in _smallest_shapes():
-        for chosen in product(CELLS["in_features"], CELLS["out_features"], FILLS):
-            smallest = _smallest(dict(zip(axes, (*shape, *chosen, "1"), strict=True)))
-            if smallest is None:
-                continue
-            for batch, samples in _BATCHES.items():
-                numbers = replace(smallest, batch=samples)
-                dtypes = space.dtypes
-                if "address" in chosen:
-                    dtypes = tuple(dtype for dtype in dtypes if numbers.holds_address(dtype))
-                if not dtypes or (batch == "huge" and not numbers.thin):
-                    continue
-                box: dict[str, Sequence[str]] = {
-                    **CELLS,
-                    **{axis: (cell,) for axis, cell in zip(axes, (*shape, *chosen, batch), strict=True)},
-                    "dtype": dtypes,
-                    "layout": numbers.layouts,
-                    # torch has no channels_last format for a sequence.
-                    "weight layout": CELLS["weight layout"] if len(numbers.sizes) > 1 else ("plain",),
-                }
-                if space.eager:
-                    yield {**box, "batch": ("0", batch) if space.emptied else (batch,), "compiled": ("no",)}
-                if space.compiled:
-                    yield {**box, "compiled": COMPILED}
+def _rows_beside() -> Bools:
+    """What is chosen beside the numbers: no gradient of a bias that is not there, and none without gradient mode."""
+    found = []
+    for bias, mode, gradients in product(CELLS["bias"], MODES, CELLS["gradients"]):
+        if (bias == "yes" or "bias" not in gradients) and (gradients == "none" or mode in ("train", "eval")):
+            free = {axis: CELLS[axis] for axis in BESIDE}
+            chosen = free | {"bias": (bias,), "mode": (mode,), "gradients": (gradients,)}
+            found.append(_set(np.zeros((1, len(NUMBER)), dtype=bool), chosen))
+    return np.concatenate(found)
 
 
 @cache
-def boxes(space: Space) -> Bools:
-    """All that is possible: rows of cells, bool ``[boxes, cells]``; one of each axis may be chosen from a row."""
-    found = list(_boxes(space))
-    table = np.zeros((len(found), len(NUMBER)), dtype=bool)
-    for number, box in enumerate(found):
-        table[number, [NUMBER[axis, cell] for axis, along in box.items() for cell in along]] = True
-    return table
+def boxes(space: Space) -> tuple[Bools, Bools]:
+    """All that is possible: two tables of rows, bool ``[rows, cells]``, each with cells of some axes.
+
+    One cell of each axis may be chosen from a row of the first table and from a row of the second one.
+    """
+    numeric = [np.zeros((0, len(NUMBER)), dtype=bool), *_numeric_rows(space)]
+    # As bytes, which are sorted a hundred times as fast.
+    packed = np.packbits(np.concatenate(numeric), axis=1)
+    rows = np.unique(packed.view(f"V{packed.shape[1]}")).view(np.uint8).reshape(-1, packed.shape[1])
+    return np.unpackbits(rows, axis=1, count=len(NUMBER)).astype(bool), _rows_beside()
 
 
 @cache
 def possible(space: Space, strength: int) -> Bools:
-    """Which cells can come together, as ``coverage.together`` gives it."""
-    return together(boxes(space), strength)
+    """Which cells can come together, as ``factors.together`` gives it."""
+    numeric, beside = boxes(space)
+    of_beside = np.isin([axis for axis, _ in NUMBER], BESIDE)
+    # What the other table decides is free here.
+    return np.asarray(together(numeric | of_beside, strength) & together(beside | ~of_beside, strength))
 
 
 def build(where: Mapping[str, str], seed: int) -> Case:
@@ -177,15 +340,9 @@ def build(where: Mapping[str, str], seed: int) -> Case:
         where: a cell along every axis, all possible together; the batch is not empty, since that of no case is.
         seed: the data seed.
     """
-    numbers = _smallest(where)
-    assert numbers is not None, f"no case falls into {where}"
-    single = where["layout"] == "odd_strides" and "1" not in (where["batch"], where["in_features"])
-    # Where an address fill must number every pixel, a batch is huge, or some size must be 1, numbers stay small.
-    if where["fill"] != "address" and where["batch"] != "huge" and not single:
-        numbers = _drawn(where, seed)
-    every = PARAMETERS_AND_INPUT if where["bias"] == "yes" else PARAMETERS_AND_INPUT[:2]
-    some = [subset for size in range(1, len(every)) for subset in combinations(every, size)]
-    wanted = {"none": (), "some": _pick(seed, "requires_grad", some), "all": every}[where["gradients"]]
+    smallest = _smallest(where, single=where["layout"] == "odd_strides")
+    assert smallest is not None, f"no case falls into {where}"
+    numbers = _grown(where, smallest, seed)
     default = where["stride"] == "= P" and _pick(seed, "default stride", (True, False))
     return Case(
         Spec(
@@ -196,40 +353,62 @@ def build(where: Mapping[str, str], seed: int) -> Case:
             stride=None if default else numbers.step,
             bias=where["bias"] == "yes",
         ),
-        Input(numbers.batch, numbers.sizes, where["dtype"], where["layout"]),
+        Input(numbers.batch, numbers.sizes, where["dtype"], where["layout"], where["origin"]),
         Fill(where["fill"], seed),
         where["weight layout"],
-        Backward(wanted, where["cotangent"]),
+        Backward(tuple(where["gradients"].split(" + ")) if where["gradients"] != "none" else (), where["cotangent"]),
         COMPILED[0] if where["compiled"] == "no" else where["compiled"],
+        mode=where["mode"],
+        autocast=where["autocast"],
     )
 
 
-def _drawn(where: Mapping[str, str], seed: int) -> _Numbers:
-    """Any numbers that fall into the cells of a case; there are some for each patch size of a cell."""
-    data_dim = int(where["data_dim"])
-    patch_sizes = sorted({n for n in PATCH_SIZES[data_dim] if patch_size_cell(n) == where["patch_size"]})
-    patch_size = _pick(seed, "patch_size", patch_sizes)
-    steps = [n for n in range(1, patch_size + 4) if stride_cell(n, patch_size) == where["stride"]]
-    step = _pick(seed, "stride", steps)
-    extents = sorted(
-        {
-            (windows - 1) * step + patch_size + remainder
-            for windows in range(1, MOST_WINDOWS[data_dim] + 1)
-            for remainder in (0, 1 % step, step - 1)
-        }
+def _grown(where: Mapping[str, str], numbers: _Numbers, seed: int) -> _Numbers:
+    """The numbers, each made any other of its cell in turn, as far as cost and the other cells allow."""
+
+    def fits(other: _Numbers) -> bool:
+        return _fits(where, other)
+
+    for name in ("in_features", "out_features", "batch", "patch_size", "step"):
+        now = getattr(numbers, name)
+        if name == "patch_size" or (name == "out_features" and where["fill"] == "address"):
+            continue
+        changed = [_with(numbers, name, n) for octave in NOTABLE for n in octave if now < n < 4 * now + 8]
+        # What is large becomes no larger, but may come to be past a power of two.
+        cheap = [other for other in changed if other.affordable(_CHEAP) or getattr(other, name) == now + 1]
+        numbers = _pick(seed, name, [numbers, *filter(fits, cheap)])
+    for axis in range(len(numbers.sizes)):
+        more = [1, numbers.step - 1, numbers.step, 2 * numbers.step, 3 * numbers.step + numbers.step // 2]
+        sizes = [tuple(s + n * (a == axis) for a, s in enumerate(numbers.sizes)) for n in more]
+        others = [replace(numbers, sizes=each) for each in sizes]
+        options = [numbers, *filter(fits, (other for other in others if other.affordable(_CHEAP)))]
+        numbers = _pick(seed, f"size {axis}", options)
+    return numbers
+
+
+def _with(numbers: _Numbers, name: str, value: int) -> _Numbers:
+    """The numbers with another one, and as many windows and remainders as before."""
+    if name != "step":
+        changes: dict[str, Any] = {name: value}
+        return replace(numbers, **changes)
+    remainders = [(size - numbers.patch_size) % numbers.step for size in numbers.sizes]
+    sizes = tuple(
+        (n - 1) * value + numbers.patch_size + min(more, value - 1)
+        for n, more in zip(numbers.windows, remainders, strict=True)
     )
-    shape = {axis: where[axis] for axis in _SHAPE}
-    fitting = [sizes for sizes in product(extents, repeat=data_dim) if shape_cells(patch_size, step, sizes) == shape]
-    channels = sorted({*CHANNELS, patch_size})
-    in_features = _pick(
-        seed, "in_features", [n for n in channels if in_features_cell(n, patch_size) == where["in_features"]]
-    )
-    channels = sorted({*channels, in_features + 1})
-    out_features = _pick(
-        seed, "out_features", [n for n in channels if out_features_cell(n, in_features) == where["out_features"]]
-    )
-    batch = 1 if where["batch"] == "1" else _pick(seed, "batch", (2, 3, 4, 5))
-    return _Numbers(patch_size, step, _pick(seed, "sizes", fitting), in_features, out_features, batch)
+    return replace(numbers, step=value, sizes=sizes)
+
+
+def _fits(where: Mapping[str, str], numbers: _Numbers) -> bool:
+    """Whether numbers fall into the cells of a case, and its dtype and layout can take them."""
+    if not numbers.affordable(MOST_ELEMENTS) or any(where[axis] != cell for axis, cell in numbers.cells.items()):
+        return False
+    elements = numbers.batch * math.prod(numbers.sizes) * numbers.in_features
+    if where["fill"] == "address" and (
+        elements > PRECISIONS[where["dtype"]].exact_limit or numbers.out_features != numbers.in_features * numbers.taps
+    ):
+        return False
+    return where["layout"] != "odd_strides" or 1 in (numbers.batch, numbers.in_features, *numbers.sizes)
 
 
 def _pick(seed: int, what: str, options: Sequence[_T]) -> _T:

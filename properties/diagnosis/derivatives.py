@@ -19,7 +19,7 @@ def cause_of_second_derivative(subject: Subject, case: Case) -> str | None:
     and so on; ``properties.laws.gradients.second_derivative`` derives them all.
     """
     wanted = PARAMETERS_AND_INPUT if case.spec.bias else PARAMETERS_AND_INPUT[:2]
-    case = replace(case, backward=Backward(wanted, "random"), fill=Fill("exact", SEEDS[0]))
+    case = replace(case, backward=Backward((), "random"), fill=Fill("exact", SEEDS[0])).wanting(*wanted)
     subject.spend()
     trial = subject.trial(case)
     with undisturbed(subject.device, tf32=case.tf32):

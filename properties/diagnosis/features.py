@@ -212,7 +212,8 @@ def _cotangent(case: Case, fails: Judge) -> str | None:
     if not failing or set(failing) >= set(COTANGENTS) - {"zero", "ones"}:
         return None
     named = {"channels_first": "stored channels first", "expanded": "expanded", "zero": "zero", "ones": "all ones",
-             "random": "dense and random"}  # fmt: skip
+             "random": "dense and random", "summed": "that of a sum", "pooled": "that of a mean over the grid",
+             "sliced": "cut from behind a class token", "transposed": "transposed"}  # fmt: skip
     return f"for a cotangent that is {' or '.join(named[kind] for kind in failing)}"
 
 

@@ -26,8 +26,8 @@ from properties.laws.law import Law
 from properties.laws.retired import RETIRED
 from properties.trials.verdict import Failed, Place
 
-# Format 2 holds a history; records without one are of format 1, and all versions read them.
-FORMAT = 2
+# The newest; a record is of the oldest that can hold its case (see ``Case.format``), for earlier versions to read.
+FORMAT = 3
 # A record is a page of text; what is larger is none.
 _MOST_BYTES = 100_000
 _MOST_SHOWN = 200
@@ -75,7 +75,7 @@ class Record:
         """As plain data that ``json`` can write and the schema describes."""
         where = self.verdict.where
         return {
-            "format": FORMAT if self.case.history else 1,
+            "format": self.case.format,
             "property": self.prop.name,
             "clauses": list(self.prop.clauses),
             "implementation": self.implementation,

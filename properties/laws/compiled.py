@@ -87,6 +87,7 @@ def compiled_later_sizes(trial: Trial) -> None:
         _gradients(trial, call)
 
 
+_MOST_ELEMENTS = 2**16
 _HISTORY: History = (
     *(Forward(input_gradient=True), Backward(), Forward(training=False, mode="no_grad"), Update()),
     *(Forward(training=False, mode="no_grad"), Forward(data=1, input_gradient=True), Backward()),
@@ -103,6 +104,8 @@ def compiled_history(trial: Trial) -> None:
     Traced without a compiler behind it, since this is about what a graph keeps. Catches parameters and modes that are
     made constants of a graph.
     """
+    if trial.case.elements > _MOST_ELEMENTS:
+        trial.inapplicable("what a graph keeps shows where calls are cheaper")
     play(trial, _HISTORY, compiled=True)
 
 
@@ -144,6 +147,8 @@ def no_recompilation(trial: Trial) -> None:
     The first size is compiled as it is and the second makes sizes dynamic; from the third on nothing may be compiled.
     Counted with the backend ``aot_eager``: Inductor, on a CPU, compiles torch's own convolution anew at most sizes.
     """
+    if trial.case.compiled != "automatic":
+        trial.inapplicable("the case asks for static sizes")
     calls = traced_calls(trial)
     if len(calls) < 4 or any(call.raised for call in calls):
         trial.inapplicable("the layer was not traced at three sizes (see compiled_later_sizes)")

@@ -1,6 +1,8 @@
 """The layer under torch's transformations: torch.func, export, meta tensors, autocast; and the empty batch (H6, H7)."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -8,6 +10,7 @@ from torch.func import functional_call, grad, jacrev, jvp, vmap
 
 from oracles import rounding
 from oracles.precision import PRECISIONS
+from properties.cases.case import autocasts
 from properties.laws.law import law
 from properties.trials.comparison import Expectation
 from properties.trials.compilation import fresh_call, later_cases
@@ -136,23 +139,40 @@ def jvp_agrees(trial: Trial) -> None:
     trial.close("values of the derivative in a direction are wrong", direction, expected)
 
 
-@law("H6", on="drawn", autocast=True)
+@law("H6", autocast=True)
 def runs_under_autocast(trial: Trial) -> None:
     """Under autocast, output and gradients are those of the lower dtype's precision, or better.
 
-    To bfloat16, and where all values are integers, which it holds, to float16. Catches layers whose dtypes do not meet,
-    and that compute in no more than the result of autocast needs.
+    To bfloat16, or to float16 where that holds the values. Catches layers whose dtypes do not meet, and that compute in
+    no more than the result of autocast needs.
     """
-    for low in ("bfloat16", "float16") if trial.case.fill.integral else ("bfloat16",):
-        if trial.dtype != torch.float64 or low == "bfloat16":
-            _under_autocast(trial, low)
+    _under_autocast(trial, trial.layer, "forward under autocast")
 
 
-def _under_autocast(trial: Trial, low: str) -> None:
-    dtype, layer, x = TORCH_DTYPES[low], trial.layer, trial.make_input()
+@law("H6", on="compiled", autocast=True)
+def compiled_under_autocast(trial: Trial) -> None:
+    """Compiled, too, output and gradients under autocast are those of the lower dtype's precision, or better.
+
+    As most models are trained. Traced without a compiler behind it, since this is about what a graph keeps. Catches
+    dtypes that a graph takes for constants.
+    """
+    layer = trial.make_layer()
+    _under_autocast(
+        trial, layer, "forward under autocast, compiled,", torch.compile(fresh_call(layer), backend="aot_eager")
+    )
+
+
+def _under_autocast(trial: Trial, layer: Any, doing: str, called: Callable[[Tensor], object] | None = None) -> None:
+    """Expect what a layer gives under the autocast of the case; ``called`` is what is called in its place."""
+    case, low = trial.case, trial.case.autocast
+    if low == "off":
+        trial.inapplicable("the case asks for no autocast")
+    if not autocasts(low, case.fill.name, case.input.dtype):
+        trial.inapplicable(f"{low} may not hold the values of this case")
+    dtype, x = TORCH_DTYPES[low], trial.make_input()
     x = with_plain_ones(x) if trial.device.type == "cpu" else x
-    with blaming(f"forward under autocast to {low}"), torch.autocast(trial.device.type, dtype=dtype):
-        found: object = layer(x)
+    with torch.autocast(trial.device.type, dtype=dtype):
+        found = trial.call(called or layer, x, f"{doing} to {low}")
     allowed = dict.fromkeys((dtype, torch.float32, trial.dtype))
     trial.expect(
         isinstance(found, Tensor) and found.dtype in allowed,
@@ -168,11 +188,11 @@ def _under_autocast(trial: Trial, low: str) -> None:
         return Expectation(exact.values, rounding.overflowing(bound, exact.magnitude, stored))
 
     what = f"output values under autocast are further off than {low} explains"
-    trial.close(what, found, expected(trial.expected_tokens, found.dtype))
-    if not trial.case.backward.requires_grad:
+    trial.close(what, trial.shaped("the output under autocast has another shape", found, case.output_shape),
+                expected(trial.expected_tokens, found.dtype))  # fmt: skip
+    if not case.backward.requires_grad:
         return
-    with blaming(f"backward after autocast to {low}"):
-        gradients = trial.differentiate(layer, x, found, trial.make_cotangent().to(found.dtype))
+    gradients = trial.differentiate(layer, x, found, trial.make_cotangent().to(found.dtype))
     for name, gradient in gradients.items():
         trial.expect(gradient is not None, f"no gradient reaches the {name} under autocast", observed="None")
         assert gradient is not None

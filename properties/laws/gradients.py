@@ -108,6 +108,7 @@ def second_derivative(trial: Trial) -> None:
     has the bias as its derivative by the cotangent. Catches backward passes that cannot be differentiated, and ones
     whose derivative is another.
     """
+    _spare_time(trial)
     every = _wanting_every_gradient(trial)
     layer, x, cotangent = every.make_layer(), every.make_input(), every.make_cotangent().requires_grad_()
     parameters = _parameters(every, layer)
@@ -140,11 +141,21 @@ def second_derivative(trial: Trial) -> None:
         trial.close(f"values of the derivative of the {name} are wrong", found, expected, place)
 
 
+# Torch's convolution makes its second derivative of dilated windows, whose gaps are as wide as the stride.
+_MOST_PRODUCTS = 2**22
+
+
+def _spare_time(trial: Trial) -> None:
+    """End the law where the second derivative of torch's convolution would take a minute, or crash for its size."""
+    spec, batch = trial.case.spec, trial.case.input.batch
+    if batch * spec.terms * spec.out_features * spec.step**spec.data_dim > _MOST_PRODUCTS:
+        trial.inapplicable("a second derivative would cost too much at this stride")
+
+
 def _wanting_every_gradient(trial: Trial) -> Trial:
     """The trial with a gradient for the input and for every parameter."""
     wanted = PARAMETERS_AND_INPUT if trial.case.spec.bias else PARAMETERS_AND_INPUT[:2]
-    case = replace(trial.case, backward=replace(trial.case.backward, requires_grad=wanted))
-    return Trial(case, trial.implementation, trial.device)
+    return Trial(trial.case.wanting(*wanted), trial.implementation, trial.device)
 
 
 def _parameters(trial: Trial, layer: Any) -> list[Tensor]:

@@ -17,6 +17,12 @@ from properties.trials.verdict import Failed, Inapplicable, Passed, Verdict, Vio
 Judged = Literal["cases", "drawn", "compiled", "histories", "copies", "huge"]
 
 
+# What only drawn cases are judged by needs many runs of the layer, and shows as well where they are cheap. Kernels that
+# change with the size of a case are told by the laws that judge all cases.
+_MOST_ELEMENTS = 2**16
+_LARGE = f"a tensor of the case has more than {_MOST_ELEMENTS} elements, which other laws judge"
+
+
 class VacuousLaw(Exception):  # noqa: N818 - it reads as what is wrong with the harness
     """A law expected nothing of a layer, so that it could not fail: a fault of the harness."""
 
@@ -69,6 +75,8 @@ class Law:
             VacuousLaw: where the law expected nothing.
         """
         trial.begin()
+        if self.on == "drawn" and trial.case.elements > _MOST_ELEMENTS:
+            return Inapplicable(_LARGE)
         try:
             if self.needs_output:
                 trial.output()

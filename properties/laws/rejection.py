@@ -1,5 +1,6 @@
 """Bad arguments and bad inputs are refused, in words that help (H1 to H3)."""
 
+import math
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -39,6 +40,10 @@ def rejects_bad_arguments(trial: Trial) -> None:
             )
 
 
+# What is refused is small: a layer of many channels needs a large input to be misled.
+_MOST_ELEMENTS = 2**20
+
+
 @law("H2", needs_output=False)
 def rejects_wrong_rank(trial: Trial) -> None:
     """An input with too few or too many axes is refused, above all an unbatched one that could pass for a batch.
@@ -48,7 +53,8 @@ def rejects_wrong_rank(trial: Trial) -> None:
     """
     spec, sizes = trial.case.spec, trial.case.input.sizes
     misread = (spec.in_features, *(max(size, spec.patch_size) for size in sizes[1:]), spec.in_features)
-    _refuses(trial, "an unbatched input whose first size equals in_features", misread)
+    if math.prod(misread) <= _MOST_ELEMENTS:
+        _refuses(trial, "an unbatched input whose first size equals in_features", misread)
     _refuses(trial, "an unbatched input", (*sizes, spec.in_features))
     _refuses(trial, "an input with one axis too many", (1, *trial.case.input_shape))
     _refuses(trial, "an input with one axis", (spec.in_features,))

@@ -5,10 +5,12 @@ import math
 import numpy as np
 import torch
 
+from oracles import rounding
 from oracles.windows import covered, origins
 from properties.cases.case import Case
 from properties.laws.law import law
 from properties.trials.comparison import Expectation
+from properties.trials.faults import keeps_subnormals
 from properties.trials.layout import lay_out
 from properties.trials.trial import Raised, Trial, blaming
 from properties.trials.verdict import NOT_FINITE
@@ -126,6 +128,93 @@ def nonfinite_reaches_its_tokens(trial: Trial) -> None:
         trial.nowhere(missing, what, "output", found, NOT_FINITE)
         what = f"{value} in pixel {pixel} reaches a token whose window misses it"
         trial.nowhere(too_far, what, "output", found, "a finite value")
+
+
+@law("C18", on="drawn")
+def nonfinite_parameters_reach_their_channels(trial: Trial) -> None:
+    """NaN or infinity in one weight, or in one bias, makes exactly the tokens of its output channel non-finite.
+
+    Catches parameters that are cleaned on the way, and products with zero that spread NaN to other channels.
+    """
+    names = ("weight", "bias") if trial.case.spec.bias else ("weight",)
+    own = torch.arange(trial.case.spec.out_features, device=trial.device) == trial.case.spec.out_features - 1
+    for value in (math.nan, math.inf, -math.inf):
+        for name in names:
+            layer = trial.make_layer()
+            with torch.no_grad():
+                parameter: torch.Tensor = getattr(layer.conv, name)
+                parameter[(-1,) * parameter.ndim] = value
+            found = trial.embed(layer, trial.make_input(), f"forward with {value} in the {name}")
+            what = f"{value} in the {name} of the last output channel"
+            _exactly(trial, what, "output", found, own.expand_as(found), trial.expected_tokens)
+
+
+@law("C18", "C11", on="drawn", needs_output=False)
+def nonfinite_cotangent_reaches_its_terms(trial: Trial) -> None:
+    """NaN or infinity in one cotangent makes exactly those gradients non-finite that it is a term of.
+
+    Those of its output channel's weights and bias, and of the pixels that its window covers. Catches gradients that are
+    cleaned or clipped, and products with zero that spread NaN to other windows.
+    """
+    wanted, spec = trial.case.backward.requires_grad, trial.case.spec
+    if not wanted:
+        trial.inapplicable("the case asks for no gradients")
+    trial.gradient(wanted[0])
+    last = tuple(size - 1 for size in trial.case.output_shape)
+    pixels = torch.zeros(trial.case.input_shape, dtype=torch.bool, device=trial.device)
+    window = pixels[-1]
+    for axis, index in enumerate(last[1:-1]):
+        window = window.narrow(axis, index * spec.step, spec.patch_size)
+    window.fill_(True)
+    own = torch.arange(spec.out_features, device=trial.device) == last[-1]
+    terms = {"input": pixels, "weight": own.reshape(-1, *[1] * (spec.data_dim + 1)), "bias": own}
+    for value in (math.nan, math.inf):
+        layer, x, cotangent = trial.make_layer(), trial.make_input(), trial.make_cotangent().clone()
+        cotangent[last] = value
+        tokens = trial.embed(layer, x, "forward")
+        for name, gradient in trial.differentiate(layer, x, tokens, cotangent).items():
+            trial.expect(gradient is not None, f"no gradient reaches the {name}", observed="None")
+            assert gradient is not None
+            what = f"{value} in the last cotangent"
+            _exactly(trial, what, name, gradient, terms[name].expand_as(gradient), trial.expected_gradient(name))
+
+
+def _exactly(
+    trial: Trial, what: str, tensor: str, found: torch.Tensor, reached: torch.Tensor, plain: Expectation
+) -> None:
+    """Expect a value that is not finite to reach those of a tensor that it must, and none of the others.
+
+    ``plain`` says what they are without it, and which of them may overflow anyway.
+    """
+    missing, spread = reached & found.isfinite(), ~reached & ~found.isfinite() & plain.bound.isfinite()
+    lost, far = f"{what} does not reach what it is a term of", f"{what} reaches what it is no term of"
+    trial.nowhere(missing, lost, tensor, found, "a value that is not finite")
+    trial.nowhere(spread, far, tensor, found, plain.values)
+
+
+@law("C18", "C7", on="drawn")
+def scales_with_powers_of_two(trial: Trial) -> None:
+    """Integers times a power of two, huge or subnormal ones, give as many times the tokens, bit for bit.
+
+    Nothing rounds, whatever the power. Subnormal ones where torch's own convolution and matrix product keep them.
+    Catches clamps, logarithms, and conversions to a dtype with a smaller range.
+    """
+    expected, pixels, bias = trial.expected_tokens, trial.values.x.double(), torch.as_tensor(trial.bias)
+    if not trial.case.fill.integral or bool((expected.bound != 0).any()):
+        trial.inapplicable("the sums of this case are no integers that are exact")
+    largest = max(float(values.max()) for values in (expected.magnitude, pixels.nan_to_num().abs(), bias.abs()))
+    exponent = math.floor(math.log2(torch.finfo(trial.dtype).max)) - math.ceil(math.log2(max(largest, 1.0))) - 1
+    for name, power in (("huge", 2.0**exponent), ("subnormal", rounding.precision_of(trial.dtype).smallest_subnormal)):
+        x, values = (pixels * power).to(trial.device, trial.dtype), expected.values * power
+        if name == "subnormal" and not keeps_subnormals(trial, x, (expected.values - bias) * power):
+            continue
+        layer = trial.make_layer()
+        if trial.case.spec.bias:
+            with torch.no_grad():
+                layer.conv.bias.copy_(bias * power)
+        tokens = trial.embed(layer, lay_out(x, trial.case.input.layout), f"forward of {name} numbers")
+        what = f"output values of {name} numbers are wrong"
+        trial.close(what, tokens, Expectation(values, torch.zeros_like(expected.bound)))
 
 
 @law("C16", needs_output=False)

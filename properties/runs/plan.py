@@ -96,6 +96,7 @@ class Plan:
             self.dtypes,
             eager="cases" in on or ("drawn" in on and self.cases > 0),
             compiled="compiled" in on and self.cases > 0,
+            autocast=any(prop.autocast for prop in self.properties),
             emptied=self.cases > 0 and any(prop.empty_batch for prop in self.properties),
         )
 

@@ -6,12 +6,16 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from properties.cases.case import AUTOCAST
 from properties.cases.factors import CELLS, Bools, marked, named, together
 from properties.cases.space import possible
 from properties.failures.record import Record
 from properties.runs.failure import Failure, failure_from
 from properties.runs.plan import Plan
 from properties.runs.result import Found, ShardResult, Tally
+
+# What a case is judged with once more, and counts as on that axis alone.
+_AGAIN = {"batch": ("0",), "autocast": AUTOCAST[1:]}
 
 
 class VerificationFailed(AssertionError):  # noqa: N818 - it reads as what happened
@@ -70,15 +74,15 @@ class Report:
     def coverage(self) -> dict[str, dict[str, int]]:
         """For every axis of the parameter space, the number of cases in each of its cells, zeros included.
 
-        Only cases count on which some property said yes or no. Those that were judged with an empty batch, too, count
-        once more along the axis of batches alone.
+        Only cases count on which some property said yes or no. Those that were judged with an empty batch, or under
+        autocast, too, count once more along that axis alone.
         """
-        batch = list(CELLS).index("batch")
         found = {axis: dict.fromkeys(along, 0) for axis, along in CELLS.items()}
         for row, count in self._rows.items():
-            for axis, digit in zip(CELLS, row, strict=True):
-                if axis == "batch" or row[batch] != "0":
-                    found[axis][CELLS[axis][int(digit)]] += count
+            reached = dict(zip(CELLS, (int(digit) for digit in row), strict=True))
+            again = [axis for axis, once_more in _AGAIN.items() if CELLS[axis][reached[axis]] in once_more]
+            for axis in again or CELLS:
+                found[axis][CELLS[axis][reached[axis]]] += count
         return found
 
     def reached(self, strength: int) -> tuple[int, int]:

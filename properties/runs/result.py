@@ -13,6 +13,7 @@ from properties.runs.shard_names import LANDMARKS
 from properties.trials.verdict import Failed, Inapplicable, Passed, Verdict
 
 _COMPILED = {prop.name for prop in LAWS if prop.on == "compiled"}
+_AUTOCASTING = {prop.name for prop in LAWS if prop.autocast}
 _EMPTYING = {prop.name for prop in LAWS if prop.empty_batch}
 _KINDS = {kind.__name__.lower(): kind for kind in (Passed, Failed, Inapplicable)}
 
@@ -116,11 +117,11 @@ class Tally:
 class ShardResult:
     """What one shard found: tallies by property, cases run, cells reached.
 
-    ``rows`` counts the cases that some property judged, by the cells that they fall into (see ``coverage.row``); a case
-    that was judged with an empty batch falls into the cells of that one, too. ``shapes`` counts the unlike patch sizes,
-    strides and sizes. ``misses`` gives, for each exact property, the probability with which a wrong bilinear map would
-    have passed on the shape where that is largest. ``deaths`` counts the checks that a process did not survive,
-    ``left_out`` the cases that were given up after too many of them.
+    ``rows`` counts the cases that some property judged, by the cells that they fall into (see ``factors.row``); a case
+    that was judged with an empty batch, or under autocast, falls into the cells of that one, too. ``shapes`` counts the
+    unlike patch sizes, strides and sizes. ``misses`` gives, for each exact property, the probability with which a wrong
+    bilinear map would have passed on the shape where that is largest. ``deaths`` counts the checks that a process did
+    not survive, ``left_out`` the cases that were given up after too many of them.
     """
 
     shard: str
@@ -170,7 +171,10 @@ def gather(shard: str, results: Iterable[CaseResult]) -> ShardResult:
 def _reached(result: CaseResult) -> Iterator[dict[str, str]]:
     """The cells in which some property said yes or no."""
     judged = {name for name, verdict in result.verdicts.items() if not isinstance(verdict, Inapplicable)}
+    compiled = bool(judged & _COMPILED)
     if judged:
-        yield cells(result.case, compiled=bool(judged & _COMPILED))
+        yield cells(result.case, compiled=compiled)
+    if judged & _AUTOCASTING:
+        yield cells(result.case, compiled=compiled, autocast=True)
     if judged & _EMPTYING:
         yield emptied(cells(result.case))

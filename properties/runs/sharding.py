@@ -10,6 +10,7 @@ from properties.cases import small_scope
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case
 from properties.cases.covering import steered
 from properties.cases.drawing import draw_cases, draw_histories
+from properties.cases.landmarks import compiled_landmarks
 from properties.runs.shard_names import (
     COMPILED,
     COMPILED_STEERED,
@@ -41,7 +42,7 @@ KINDS = {
 }
 # Compiling takes as long as hundreds of other checks, and for volumes longer still. By data_dim: one case in so many is
 # drawn once more to be compiled, and how many are at most, since beyond them time is better spent on other cases.
-CASES_FOR_A_COMPILATION = {1: 60, 2: 60, 3: 150}
+CASES_FOR_A_COMPILATION = {1: 300, 2: 300, 3: 300}
 # Histories are small, and what they meet is rare. For so many cases one is drawn with copies in it.
 HISTORIES_FOR_A_CASE = 2
 CASES_FOR_A_COPY = 3
@@ -125,17 +126,18 @@ def _compiled(seed: int, data_dim: int, cases: int, dtypes: tuple[str, ...]) -> 
 
 @cache
 def _steered(seed: int, kind: str, cases: int, dtypes: tuple[str, ...], strength: int) -> tuple[Case, ...]:
-    """The cases that reach what drawn ones miss: of those that are compiled, or of the others."""
+    """The cases that reach what drawn ones miss: of those that are compiled, models among them, or of the others."""
     if cases == 0 or strength == 0:
         return ()
-    compiled = is_compiled(kind)
+    compiled, chosen = is_compiled(kind), tuple[Case, ...]()
     if compiled:
-        drawn = [case for data_dim in (1, 2, 3) for case in _compiled(seed, data_dim, cases, dtypes)]
+        chosen = tuple(compiled_landmarks(dtypes))
+        drawn = [*chosen, *(case for data_dim in (1, 2, 3) for case in _compiled(seed, data_dim, cases, dtypes))]
     else:
         most = KINDS[RANDOM]
         counts = [min(most, cases - first) for first in range(0, min(cases, SHARDS_LOOKED_AT * most), most)]
         drawn = [case for i, count in enumerate(counts) for case in _random(seed, name_of(RANDOM, i), count, dtypes)]
-    return steered(drawn, dtypes, strength, f"{seed}/{kind}", compiled=compiled)
+    return chosen + steered(drawn, dtypes, strength, f"{seed}/{kind}", compiled=compiled)
 
 
 def _with_tf32(case: Case) -> Case:
@@ -150,6 +152,7 @@ def _compilable(case: Case, number: int, dtypes: Sequence[str]) -> Case:
     both layouts, gradients; and what would leave little to compare is left to the cases that are steered to it.
     """
     every = tuple(name for name in PARAMETERS_AND_INPUT if name != "bias" or case.spec.bias)
+    learning = number % 2 == 0
     return replace(
         case,
         input=replace(
@@ -158,11 +161,12 @@ def _compilable(case: Case, number: int, dtypes: Sequence[str]) -> Case:
             dtype=dtypes[number % len(dtypes)],
             layout="contiguous" if number % 4 == 0 else case.input.layout,
         ),
-        fill=replace(case.fill, name="real" if case.fill.name == "real" else "exact"),
+        fill=replace(case.fill, name=case.fill.name if case.fill.name in ("real", "sparse") else "exact"),
         weight_layout=case.weight_layout if number % 4 == 3 else "plain",
         backward=Backward(
-            every if number % 2 == 0 else case.backward.requires_grad,
+            every if learning else case.backward.requires_grad,
             "random" if case.backward.cotangent == "zero" else case.backward.cotangent,
         ),
         compiled="static" if number % 3 == 1 else "automatic",
+        mode="train" if learning else case.mode,
     )

@@ -13,13 +13,14 @@ from properties.trials.verdict import Failed, Place
 class Expectation:
     """What a result should be, and how far a correct one may be from it: float64, on the trial's device.
 
-    ``magnitude`` is the sum of the magnitudes of the terms of each value, and ``terms`` their number.
+    ``magnitude`` is the sum of the magnitudes of the terms of each value, and ``terms`` their number, of all or of
+    those that are not zero.
     """
 
     values: Tensor
     bound: Tensor
     magnitude: Tensor = field(default_factory=lambda: torch.empty(0))
-    terms: int = 0
+    terms: int | Tensor = 0
 
 
 # Which values are judged, by their bounds, and what is said where there are none.

@@ -28,6 +28,8 @@ from properties.cases.case import Case
 from properties.cases.error import CaseError
 from properties.trials.trial import Raised, Trial
 
+# What a larger size than this shows of a graph, a smaller one shows as well.
+_MOST_ELEMENTS = 2**18
 # Sizes of later calls: equal to no number of channels, so that torch, which takes equal sizes for the same size, does
 # not compile once more for a coincidence.
 _LATER = ((11, 2), (13, 5))
@@ -92,9 +94,12 @@ def later_cases(case: Case) -> list[Case]:
     for batch, windows in _LATER:
         extents = tuple(size + (windows + axis) * case.spec.step for axis, size in enumerate(case.input.sizes))
         try:
-            found.append(replace(case, input=replace(case.input, batch=batch, sizes=extents)))
+            later = replace(case, input=replace(case.input, batch=batch, sizes=extents))
         except CaseError:
             break
+        if later.elements > _MOST_ELEMENTS:
+            break
+        found.append(later)
     return found
 
 

@@ -3,14 +3,19 @@
 from functools import lru_cache
 
 import torch
+from torch import Tensor
+from torch.nn import functional
 
+from oracles import unfold
 from oracles.agreement import check_oracles
 from properties.trials.compilation import best_backend, later_cases, operators
 from properties.trials.fault_scripts import script_fails, script_fails_here
 from properties.trials.implementation import CannotRun
+from properties.trials.layout import with_plain_ones
 from properties.trials.trial import Trial
 from properties.trials.verdict import NOT_FINITE, Failed, Place
 
+_CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
 UNFOLD_BACKWARD = "torch's fault: Inductor's backward pass of unfold writes past its memory"
 # Scripts that show where a NaN, and where another wrong value, may come from.
 _NOT_NUMBERS = {
@@ -75,6 +80,24 @@ def _rounds_to(observed: str, expected: str) -> bool:
         return abs(float(observed) - float(expected)) < 0.5
     except ValueError:
         return False
+
+
+def keeps_subnormals(trial: Trial, x: Tensor, expected: Tensor) -> bool:
+    """Whether torch's own convolution, and its matrix product of windows, keep what is subnormal.
+
+    Some kernels take such numbers for zero.
+
+    Args:
+        trial: whose weight, of integers, to use.
+        x: the input.
+        expected: the exact tokens, without a bias.
+    """
+    spec, weight = trial.case.spec, trial.values.weight.to(trial.device)
+    with torch.no_grad():
+        channels_first = with_plain_ones(x.movedim(-1, 1).contiguous())
+        convolution = _CONVOLUTIONS[spec.data_dim](channels_first, weight, None, spec.step).movedim(1, -1)
+        product = functional.linear(unfold.patches(x, spec.patch_size, spec.step), weight.flatten(1))
+    return torch.equal(convolution.double(), expected) and torch.equal(product.double(), expected)
 
 
 def corrupts_memory(trial: Trial) -> bool:

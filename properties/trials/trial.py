@@ -6,7 +6,7 @@ share one forward and one backward pass.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NoReturn
@@ -26,6 +26,15 @@ from properties.trials.tensors import TORCH_DTYPES, Tensors, tensors
 from properties.trials.verdict import Failed, Place, Violation
 
 WEIGHT_GRADIENT = "torch's fault: oneDNN's weight gradient of a strided 1 x 1 convolution writes past its memory"
+
+
+# How a layer is called, by the mode of a case.
+MODES: dict[str, Callable[[], AbstractContextManager[object]]] = {
+    "train": nullcontext,
+    "eval": nullcontext,
+    "no_grad": torch.no_grad,
+    "inference": torch.inference_mode,
+}
 
 
 class Convolutions(TorchDispatchMode):
@@ -215,9 +224,13 @@ class Trial:
         return replace(made, x=lay_out(made.x, "expanded")) if self.case.input.layout == "expanded" else made
 
     def make_input(self, layout: str | None = None) -> Tensor:
-        """A new input of the case's layout, or of another one; a leaf that requires a gradient where the case says."""
+        """A new input of the case's layout, or of another one, that requires a gradient where the case says.
+
+        A leaf, or a view of one: the same numbers in the same memory, but the result of an operation.
+        """
         x = lay_out(self.values.x.to(self.device), layout or self.case.input.layout)
-        return x.requires_grad_("input" in self.case.backward.requires_grad)
+        x.requires_grad_("input" in self.case.backward.requires_grad)
+        return x.view_as(x) if self.case.input.origin == "result" else x
 
     def make_layer(self) -> Any:
         """A new layer that holds the case's parameters.
@@ -231,6 +244,9 @@ class Trial:
             if self.case.weight_layout == "channels_last":
                 layer = layer.to(memory_format=CHANNELS_LAST[self.case.spec.data_dim])
         self.set_parameters(layer)
+        if self.case.mode != "train":
+            with blaming("eval()"):
+                layer.eval()
         return layer
 
     def set_parameters(self, layer: Any) -> None:
@@ -282,10 +298,21 @@ class Trial:
 
     def make_cotangent(self) -> Tensor:
         """The cotangent of the output, in the layout that the case asks for."""
-        cotangent, kind = self.values.cotangent.to(self.device), self.case.backward.cotangent
-        if kind == "expanded":
-            return cotangent.flatten(0, -2)[0].clone().expand(cotangent.shape)
-        return lay_out(cotangent, "channels_first") if kind == "channels_first" else cotangent.clone()
+        cotangent = self.values.cotangent.to(self.device)
+        match self.case.backward.cotangent:
+            case "expanded":
+                return cotangent.flatten(0, -2)[0].clone().expand(cotangent.shape)
+            case "pooled":
+                of_samples = cotangent[(slice(None), *[slice(0, 1)] * self.case.spec.data_dim)]
+                return of_samples.clone().expand(cotangent.shape)
+            case "summed":
+                return cotangent.new_ones(()).expand(cotangent.shape)
+            case "sliced":
+                return _behind_class_token(cotangent)
+            case "channels_first" | "transposed" as layout:
+                return lay_out(cotangent, layout)
+            case _:
+                return cotangent.clone()
 
     # What the implementation makes of it. Each outcome is a result or the exception in its place.
 
@@ -324,7 +351,7 @@ class Trial:
         Raises:
             Raised: where the layer does.
         """
-        with blaming(doing):
+        with blaming(doing), MODES[self.case.mode]():
             result: object = layer(x)
         return result
 
@@ -444,7 +471,10 @@ class Trial:
         """The output by the oracle."""
         x, weight, bias = self._exact("x"), self._exact("weight"), self._exact("bias") if self.case.spec.bias else None
         magnitude = unfold.forward(x.abs(), weight.abs(), None if bias is None else bias.abs(), self.case.spec.step)
-        terms = self.case.spec.terms + (0 if bias is None else 1)
+        terms: int | Tensor = self.case.spec.terms + (0 if bias is None else 1)
+        if self.case.fill.sparse:
+            there = None if bias is None else bias != 0
+            terms = _counted(unfold.forward, x != 0, weight != 0, there, self.case.spec.step)
         return self._expect(unfold.forward(x, weight, bias, self.case.spec.step), magnitude, terms)
 
     def expected_gradient(self, name: str) -> Expectation:
@@ -459,7 +489,9 @@ class Trial:
     def _expected_input_gradient(self) -> Expectation:
         spec, sizes = self.case.spec, self.case.input.sizes
         cotangent, weight = self._exact("cotangent"), self._exact("weight")
-        terms = spec.out_features * math.ceil(spec.patch_size / spec.step) ** spec.data_dim
+        terms: int | Tensor = spec.out_features * math.ceil(spec.patch_size / spec.step) ** spec.data_dim
+        if self.case.fill.sparse:
+            terms = _counted(adjoint.input_gradient, cotangent != 0, weight != 0, sizes, spec.step)
         return self._expect(
             adjoint.input_gradient(cotangent, weight, sizes, spec.step),
             adjoint.input_gradient(cotangent.abs(), weight.abs(), sizes, spec.step),
@@ -469,17 +501,23 @@ class Trial:
     @cached_property
     def _expected_weight_gradient(self) -> Expectation:
         spec, cotangent, x = self.case.spec, self._exact("cotangent"), self._exact("x")
+        terms: int | Tensor = self._tokens_in_all
+        if self.case.fill.sparse:
+            terms = _counted(adjoint.weight_gradient, cotangent != 0, x != 0, spec.patch_size, spec.step)
         return self._expect(
             adjoint.weight_gradient(cotangent, x, spec.patch_size, spec.step),
             adjoint.weight_gradient(cotangent.abs(), x.abs(), spec.patch_size, spec.step),
-            self._tokens_in_all,
+            terms,
         )
 
     @cached_property
     def _expected_bias_gradient(self) -> Expectation:
         cotangent = self._exact("cotangent")
         magnitude = adjoint.bias_gradient(cotangent.abs())
-        return self._expect(adjoint.bias_gradient(cotangent), magnitude, self._tokens_in_all)
+        terms: int | Tensor = self._tokens_in_all
+        if self.case.fill.sparse:
+            terms = _counted(adjoint.bias_gradient, cotangent != 0)
+        return self._expect(adjoint.bias_gradient(cotangent), magnitude, terms)
 
     @property
     def bias(self) -> Tensor | float:
@@ -499,7 +537,7 @@ class Trial:
         tensor: Tensor = getattr(self.values, name)
         return tensor.to(self.device).double()
 
-    def _expect(self, exact: Tensor, magnitude: Tensor, terms: int) -> Expectation:
+    def _expect(self, exact: Tensor, magnitude: Tensor, terms: int | Tensor) -> Expectation:
         # The contract names no accumulation dtype, so the coarsest that is correct: every partial sum in the dtype.
         bound = rounding.bound(
             magnitude,
@@ -510,3 +548,19 @@ class Trial:
             integral=self.case.fill.integral,
         )
         return Expectation(exact, bound, magnitude, terms)
+
+
+def _counted(oracle: Callable[..., Tensor], *arguments: Tensor | tuple[int, ...] | int | None) -> Tensor:
+    """How many terms of each sum are not zero: what an oracle makes of the places where the factors are not.
+
+    Adding a zero rounds nothing, so only these terms count.
+    """
+    return oracle(*(there.double() if isinstance(there, Tensor) else there for there in arguments))
+
+
+def _behind_class_token(cotangent: Tensor) -> Tensor:
+    """The cotangent as it comes back where a class token was put before the tokens, and both were one sequence."""
+    samples, *_, channels = cotangent.shape
+    sequence = cotangent.new_full((samples, 1 + cotangent[0, ..., 0].numel(), channels), math.nan)
+    # Splitting one axis takes no copy, whatever its stride.
+    return sequence[:, 1:].copy_(cotangent.flatten(1, -2)).view(cotangent.shape)

@@ -165,7 +165,7 @@ DEEP = 100_000
         (b'{"format": NaN}', "is no record: it holds the number NaN, but all numbers of a record are integers"),
         (b'{"format": 1e999}', "is no record: it holds the number 1e999, but all numbers of a record are integers"),
         (b"[" + b"1" * 5000 + b"]", "is not valid JSON: Exceeds the limit (4300 digits) for integer string conversion"),
-        (b'{"format": 3}', "is of format 3, newer than 2, the newest that this version reads"),
+        (b'{"format": 3}', "is of format 4, newer than 3, the newest that this version reads"),
     ],
 )
 def test_damaged(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -177,7 +177,7 @@ def test_damaged(tmp_path: Path, content: bytes, reason: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"format": FORMAT + 1, "more": []}, "is of format 3, newer than 2, the newest that this version reads"),
+        ({"format": FORMAT + 1, "more": []}, "is of format 4, newer than 3, the newest that this version reads"),
         ({"property": "no_such"}, "is of the property 'no_such', which this version does not have"),
         ({"generator": 2}, "needs version 2 of the generator of values; this is version 1"),
         ({"more": 1}, "the whole: Additional properties are not allowed ('more' was unexpected)"),

@@ -34,13 +34,16 @@ def standalone_script(prop: str, implementation: str, device: str, case: Case, v
 
     Raises:
         CannotRun: where there is no such property, no import statement can name the layer, torch alone cannot show
-            the failure, or what the property is said to have found is nothing that it finds.
+            the failure or no script for its context exists yet, or what the property is said to have found is nothing
+            that it finds.
     """
     named = {known.name: known for known in LAWS}
     if prop not in named:
         raise CannotRun(f"there is no property {prop!r}; the properties are {', '.join(named)}")
     if prop not in BODIES:
         raise CannotRun(f"there is no script for {prop} yet: replay its record, or read the steps of its history")
+    if case.format > 2:
+        raise CannotRun(f"there is no script for a case in this context yet, replay its record: {case.describe()}")
     check_device(device)
     inline = implementation == DEFAULT_IMPLEMENTATION and prop not in _MORE_THAN_A_CONVOLUTION
     subject = Subject(named[prop], implementation, device, case, verdict, inline)

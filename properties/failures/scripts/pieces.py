@@ -166,6 +166,7 @@ def bound(
     if subject.exact(tensor):
         return []
     expectation, case = subject.expectations[tensor], subject.case
+    assert isinstance(expectation.terms, int)
     tf32 = case.tf32 and subject.device.startswith("cuda")
     times = factor * expectation.terms
     number = (f"{factor} * {terms} * " if factor > 1 else f"{terms} * ") if terms else f"{times} * " * (times > 1)
