@@ -179,7 +179,9 @@ def _run(part: Part, name: str, laws: list[str]) -> None:
 
 def models(part: Part) -> None:
     """Layers at the sizes of real models, eager and compiled, in every dtype, on integers: bit for bit."""
-    for model in part.todo([f"{model}, {mode}" for mode in ("eager", "compiled") for model in model_sizes.MODELS]):
+    planned = [f"{model}, {mode}" for mode in ("eager", "compiled") for model in model_sizes.MODELS]
+    part.write(planned=planned)
+    for model in part.todo(planned):
         name, _, mode = model.rpartition(", ")
         dtypes = model_sizes.DTYPES if mode == "eager" else ("float32", "bfloat16")
         found = "right"
@@ -330,12 +332,16 @@ print("weight gradient runs", flush=True)
 def layers(part: Part) -> None:
     """Right layers, which must pass, and mutants, which must not; each by a few cases of the run, eager."""
     chosen = contestants()
+    part.write(planned=list(chosen))
     todo = list(part.todo(list(chosen)))
     # What takes most of the device's memory, or may leave the device unusable, has it for itself.
     alone = [name for name in todo if any(shard == HUGE for shard in _shards(chosen[name])) or "Killed" in name]
     # Each layer has a process of its own.
     context, workers = get_context("spawn"), max(1, min(8, cores() // 2))
     for some, number in (([name for name in todo if name not in alone], workers), *(([name], 1) for name in alone)):
+        if some and time.monotonic() >= part.until:
+            part.finished = False
+            break
         with ProcessPoolExecutor(number, context, max_tasks_per_child=1) as pool:
             running = {pool.submit(judge, chosen[name], part.device, part.until, part.cases): name for name in some}
             for done in as_completed(running):

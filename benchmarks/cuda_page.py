@@ -9,8 +9,7 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from benchmarks.cuda import PARTS, Data, contestants, read
-from tests.helpers.model_sizes import MODELS
+from benchmarks.cuda import PARTS, Data, read
 
 # What tells a transform from a sum of products, in the names of kernels.
 TRANSFORMS = ("winograd", "fft")
@@ -107,9 +106,8 @@ SHOWN: dict[str, Callable[[Data, Path], list[str]]] = {
 def _missing(found: dict[str, Data]) -> list[str]:
     """What has not run, by name."""
     lines = [f"- {name}: {_sentence(name)}" for name, data in found.items() if not data]
-    planned = {"layers": contestants(), "models": [f"{name}, {mode}" for name in MODELS for mode in MODES]}
-    for name, every in planned.items():
-        left = [one for one in every if found[name] and one not in found[name]["steps"]]
+    for name, data in found.items():
+        left = [one for one in data.get("planned", ()) if one not in data["steps"]]
         lines += [f"- of {name}: {', '.join(left)}"] if left else []
     lines += [
         f"- of {name}: {data['shards'][1] - data['shards'][0]} shards, and the remaining cases of others"
@@ -120,9 +118,6 @@ def _missing(found: dict[str, Data]) -> list[str]:
         f"- of {name}: what is not in its tables ({data['ended']})" for name, data in found.items() if data.get("ended")
     ]
     return lines or ["Everything ran."]
-
-
-MODES = ("eager", "compiled")
 
 
 def _sentence(name: str) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._dynamo.utils import counters
 
 from oracles.precision import PRECISIONS
 from properties.cases.case import Case, Fill
@@ -153,13 +152,13 @@ def _recompiled(subject: Subject, case: Case) -> str | None:
 def _graphs(subject: Subject, cases: list[Case]) -> int:
     """Graphs that are made for calls of one layer at several sizes."""
     torch._dynamo.reset()
-    counters.clear()
+    torch._dynamo.utils.counters.clear()
     subject.spend()
     with undisturbed(subject.device), blaming("a probe"):
         compiled = torch.compile(fresh_call(subject.trial(cases[0]).make_layer()), fullgraph=True, backend="aot_eager")
         for case in cases:
             compiled(subject.trial(case).make_input())
-    return int(counters["stats"]["unique_graphs"])
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
 
 
 def _stopped(subject: Subject, case: Case, verdict: Failed) -> str:

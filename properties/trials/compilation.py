@@ -2,6 +2,9 @@
 
 A fresh module and a fresh Dynamo each time: without the reset the recompilation limit is reached after a few cases, and
 what runs from then on is eager mode. Within a sequence there is no reset, or bugs of the second size would be hidden.
+
+Torch's compiler is imported where something is compiled: it takes longer to import than torch, and most processes of a
+run compile nothing.
 """
 
 import logging
@@ -17,12 +20,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._dynamo.backends.common import aot_autograd
-from torch._dynamo.exc import BackendCompilerFailed, InternalTorchDynamoError
-from torch._dynamo.utils import counters
-from torch._functorch._aot_autograd.utils import make_boxed_func
-from torch._inductor.exc import InductorError
-from torch._inductor.runtime.cache_dir_utils import cache_dir
 
 from properties.cases.case import Case
 from properties.cases.error import CaseError
@@ -51,6 +48,10 @@ def is_compilers_own(error: BaseException) -> bool:
 
     What a backend raises is its own too, unless code from outside of torch had a part in it: an operator of the layer.
     """
+    from torch._dynamo.exc import BackendCompilerFailed, InternalTorchDynamoError
+    from torch._inductor.exc import InductorError
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
     files = [frame.filename for frame in traceback.extract_tb(getattr(error, "inner_exception", error).__traceback__)]
     if isinstance(error, InductorError | InternalTorchDynamoError):
         return True
@@ -61,6 +62,9 @@ def is_compilers_own(error: BaseException) -> bool:
 
 def operators(trial: Trial) -> frozenset[str]:
     """Names of torch's operators in the graph of the trial's layer, compiled; none where it cannot be compiled."""
+    from torch._dynamo.backends.common import aot_autograd
+    from torch._functorch._aot_autograd.utils import make_boxed_func
+
     found: set[str] = set()
 
     def record(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Any:
@@ -127,7 +131,7 @@ def _calls(trial: Trial, backend: str, dynamic: bool | None) -> tuple[Call, ...]
         dynamic: None makes sizes dynamic from the second one on, False compiles every size for itself.
     """
     torch._dynamo.reset()
-    counters.clear()
+    torch._dynamo.utils.counters.clear()
     layer = trial.make_layer()
     compiled = torch.compile(fresh_call(layer), fullgraph=True, dynamic=dynamic, backend=backend)
     # A size that is compiled for itself says no more the third time than the second, and takes as long.
@@ -172,4 +176,4 @@ def _call(given: Trial, layer: nn.Module, compiled: Any, number: int) -> Call:
             gradients = given.differentiate(layer, x, tokens, given.make_cotangent())
     except Raised as raised:
         problem = raised
-    return Call(given, tokens, gradients, problem, counters["stats"]["unique_graphs"])
+    return Call(given, tokens, gradients, problem, torch._dynamo.utils.counters["stats"]["unique_graphs"])
