@@ -149,7 +149,7 @@ def numbers(draw: st.DrawFn, data_dims: Sequence[int] = _DATA_DIMS) -> tuple[Spe
     for name in (*order[turn:], *order[:turn]) if forth else (*order[turn::-1], *order[:turn:-1]):
         fitting = octaves(lambda n, found=found, name=name: _changed(found, name, n).affordable)  # type: ignore[misc]
         if name == "patch_size":
-            # Where the stride is drawn already, a larger patch may leave smaller gaps, and fit where a smaller one does not.
+            # After its stride: a larger patch leaves smaller gaps, and may fit where a smaller one does not.
             within = [tuple(n for n in octave if _changed(found, name, n).affordable) for octave in fitting]
             fitting = [octave for octave in within if octave]
         if name == "step":

@@ -10,7 +10,18 @@ from dataclasses import fields, replace
 from itertools import product
 from typing import Any
 
-from properties.cases.case import COTANGENTS, DTYPES, FILLS, LAYOUTS, WEIGHT_LAYOUTS, Case, Spec
+from properties.cases.case import (
+    AUTOCAST,
+    COTANGENTS,
+    DTYPES,
+    FILLS,
+    LAYOUTS,
+    MODES,
+    ORIGINS,
+    WEIGHT_LAYOUTS,
+    Case,
+    Spec,
+)
 from properties.cases.error import CaseError
 from properties.cases.history import Step
 
@@ -54,6 +65,9 @@ def complexity(case: Case) -> tuple[int, ...]:
         FILLS.index(case.fill.name),
         len(case.backward.requires_grad),
         COTANGENTS.index(case.backward.cotangent),
+        ORIGINS.index(given.origin),
+        MODES.index(case.mode),
+        AUTOCAST.index(case.autocast),
         int(spec.bias),
         int(spec.stride is not None),
     )
@@ -136,6 +150,11 @@ def _plainer(case: Case) -> Iterator[Case]:
         yield replace(case, backward=replace(backward, requires_grad=rest))
     for cotangent in COTANGENTS:
         yield replace(case, backward=replace(backward, cotangent=cotangent))
+    yield from _changed(case, input=replace(given, origin=ORIGINS[0]))
+    for mode in MODES:
+        yield from _changed(case, mode=mode)
+    for autocast in AUTOCAST:
+        yield from _changed(case, autocast=autocast)
     if spec.bias:
         rest = tuple(name for name in backward.requires_grad if name != "bias")
         without = replace(spec, bias=False)

@@ -14,7 +14,8 @@ def _through(values: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _wrapped(count: int, bits: int, device: torch.device) -> Tensor:
     """Indices that are kept in so many bits, without a sign."""
-    return torch.arange(count, device=device) % 2**bits
+    indices: Tensor = torch.arange(count, device=device) % 2**bits
+    return indices
 
 
 class InputChannelsPast4096Ignored(Staged):

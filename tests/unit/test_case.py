@@ -130,13 +130,14 @@ CHANGED: tuple[tuple[str, object, str], ...] = (
     ("input.dtype", "float8", "input.dtype must be one of float64, float32, bfloat16, float16, got 'float8'"),
     ("input.dtype", ["float64"], "input.dtype must be one of float64, float32, bfloat16, float16, got ['float64']"),
     ("input.layout", "round", f"input.layout must be one of {LAYOUT_NAMES}, got 'round'"),
-    ("fill.name", 1, "fill.name must be one of exact, real, wide, address, poison, got 1"),
+    ("fill.name", 1, "fill.name must be one of exact, real, wide, address, poison, sparse, extreme, got 1"),
     ("weight_layout", None, "weight_layout must be one of plain, channels_last, got None"),
     ("compiled", "dynamic", "compiled must be one of automatic, static, got 'dynamic'"),
     (
         "backward.cotangent",
         "",
-        "backward.cotangent must be one of ones, random, zero, expanded, channels_first, got ''",
+        "backward.cotangent must be one of ones, random, zero, expanded, channels_first, summed, pooled, sliced, "
+        "transposed, got ''",
     ),
     # lists
     ("input.sizes", "98", "input.sizes must be a list, got '98'"),
@@ -164,7 +165,7 @@ CHANGED: tuple[tuple[str, object, str], ...] = (
         "format",
         1,
         "case has an unknown field 'format'; "
-        "its fields are spec, input, fill, weight_layout, backward, compiled, tf32, history",
+        "its fields are spec, input, fill, weight_layout, backward, compiled, tf32, history, mode, autocast",
     ),
 )
 
@@ -189,7 +190,7 @@ def test_refuses_missing_member(path: str) -> None:
 
 @pytest.mark.parametrize(("data", "kind"), [(None, "NoneType"), ([JSON], "list"), ("{}", "str"), (3, "int")])
 def test_refuses_what_is_no_object(data: object, kind: str) -> None:
-    fields = "spec, input, fill, weight_layout, backward, compiled, tf32, history"
+    fields = "spec, input, fill, weight_layout, backward, compiled, tf32, history, mode, autocast"
     refused(data, f"case must be an object with the fields {fields}, got {kind}")
 
 

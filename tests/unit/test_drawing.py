@@ -122,8 +122,11 @@ def test_every_cell_is_reached() -> None:
         for axis, cell in cells(case).items():
             reached[axis].add(cell)
     missing = {(axis, cell) for axis, possible in CELLS.items() for cell in possible if cell not in reached[axis]}
-    # A plan, not the generator, decides which cases are compiled; and of no case is the batch empty.
-    assert missing == {("batch", "0"), ("compiled", "automatic"), ("compiled", "static")}
+    # A plan, not the generator, decides which cases are compiled; no batch is empty; autocast is for its own law.
+    decided = {("batch", "0"), ("compiled", "automatic"), ("compiled", "static")}
+    decided |= {("autocast", "bfloat16"), ("autocast", "float16")}
+    # The largest numbers take most of what a case may cost, and are drawn once in a thousand cases or less.
+    assert decided <= missing <= decided | {("windows", ">= 131073"), ("batch", ">= 131073")}
     assert {axis: found - set(CELLS[axis]) for axis, found in reached.items() if found - set(CELLS[axis])} == {}
 
 
@@ -148,13 +151,8 @@ def test_sizes_are_built_from_windows_and_remainder(spec: Spec, data: st.DataObj
 @given(cases())
 @settings(max_examples=200)
 def test_layouts_get_the_batches_that_they_need(case: Case) -> None:
-    if case.input.batch <= 65_535:
-        assert case.input.layout != "expanded" or case.input.batch > 1
-        assert case.input.layout != "odd_strides" or case.input.batch == 1
-    else:
-        assert (case.input.batch, case.spec.in_features) == (65_537, 1)
-        # The address fill asks for as many features as there are terms.
-        assert case.spec.out_features in (2, case.spec.terms)
+    assert case.input.layout != "expanded" or case.input.batch > 1
+    assert case.input.layout != "odd_strides" or 1 in (case.input.batch, case.spec.in_features, *case.input.sizes)
     assert case.spec.bias or "bias" not in case.backward.requires_grad
 
 
@@ -186,7 +184,7 @@ def test_strategies_shrink_under_plain_given() -> None:
 def test_parts_shrink_too() -> None:
     spec = smallest(specs(), lambda spec: spec.data_dim == 3)
     assert (spec.in_features, spec.out_features, spec.patch_size, spec.stride) == (1, 1, 1, None)
-    given_input = smallest(inputs(spec, ("bfloat16",)), lambda given: given.layout == "sliced")
+    given_input = smallest(inputs(spec, 1, (1, 1, 1), ("bfloat16",)), lambda given: given.layout == "sliced")
     assert (given_input.batch, given_input.sizes, given_input.dtype) == (1, (1, 1, 1), "bfloat16")
 
 

@@ -165,7 +165,7 @@ DEEP = 100_000
         (b'{"format": NaN}', "is no record: it holds the number NaN, but all numbers of a record are integers"),
         (b'{"format": 1e999}', "is no record: it holds the number 1e999, but all numbers of a record are integers"),
         (b"[" + b"1" * 5000 + b"]", "is not valid JSON: Exceeds the limit (4300 digits) for integer string conversion"),
-        (b'{"format": 3}', "is of format 4, newer than 3, the newest that this version reads"),
+        (b'{"format": 4}', "is of format 4, newer than 3, the newest that this version reads"),
     ],
 )
 def test_damaged(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -241,11 +241,11 @@ def test_what_is_no_file(tmp_path: Path) -> None:
 def test_unreadable_record_stops_a_run_before_it_starts(tmp_path: Path) -> None:
     write_record(tmp_path, RECORD)
     (tmp_path / "one.json").write_text("{")
-    (tmp_path / "two.json").write_text('{"format": 3}')
+    (tmp_path / "two.json").write_text('{"format": 4}')
     with pytest.raises(ValueError, match="records") as caught:
         make_plan(Patchify, regressions=tmp_path)
     lines = str(caught.value).splitlines()
     assert lines[0] == "some of the records to replay first cannot be read:"
     assert lines[1].startswith(f"  {tmp_path}/one.json is not valid JSON: ")
-    assert lines[2].startswith(f"  {tmp_path}/two.json is of format 3, newer than 2")
+    assert lines[2].startswith(f"  {tmp_path}/two.json is of format 4, newer than 3")
     assert len(lines) == 3
