@@ -32,13 +32,14 @@ BOTH = ("contract", "robust")
 EVERY = np.ones((1, len(NUMBER)), dtype=bool)
 
 
-def table(cases: list[Case], *, compiled: bool) -> Bools:
-    """The cells of cases that are judged by every property."""
+def table(cases: list[Case], *, compiled: bool, autocast: bool = True, empty: bool = True) -> Bools:
+    """The cells of cases that are judged by every property, or by all but some."""
     plain = [cells(case, compiled=compiled) for case in cases]
     # What autocast cannot be judged by stays inapplicable.
     judged = [case for case in cases if autocasts(case.autocast, case.fill.name, case.input.dtype)]
-    mixed = [cells(case, compiled=compiled, autocast=True) for case in judged]
-    return marked(row(where) for where in (*plain, *mixed, *(() if compiled else map(emptied, plain))))
+    mixed = [cells(case, compiled=compiled, autocast=True) for case in judged if autocast]
+    emptiable = plain if empty and not compiled else []
+    return marked(row(where) for where in (*plain, *mixed, *map(emptied, emptiable)))
 
 
 @cache
@@ -54,7 +55,7 @@ def least(cell: str) -> int:
 def too_dear() -> set[tuple[str, ...]]:
     """Pairs of numbers whose product is among the elements of a tensor, and larger than what a case may cost."""
     pairs = combinations(("patch_size", "windows", "in_features", "out_features", "terms", "batch"), 2)
-    found = set()
+    found: set[tuple[str, ...]] = set()
     for one, other in pairs:
         # Of these, one number is a factor of the other.
         if other != "terms" or one not in ("patch_size", "in_features"):
@@ -183,15 +184,19 @@ def test_nothing_that_is_drawn_is_impossible() -> None:
 
 def reached_by(plan: Plan) -> Bools:
     """The cells of all cases of a plan that are not of the small scope."""
-    found = []
-    for shard in plan.shards:
-        if not shard.startswith("small"):
-            compiled = shard.startswith("compiled")
-            reached = [cells(case, compiled=compiled) for case in plan.cases_of(shard).values()]
-            found += [row(where) for where in reached]
-            if plan.space.emptied and not compiled and shard != "landmarks":
-                found += [row(emptied(where)) for where in reached]
-    return marked(found)
+    space = plan.space
+    return np.concatenate(
+        [
+            table(
+                list(plan.cases_of(shard).values()),
+                compiled=shard.startswith("compiled"),
+                autocast=space.autocast,
+                empty=space.emptied and shard != "landmarks",
+            )
+            for shard in plan.shards
+            if not shard.startswith("small")
+        ]
+    )
 
 
 @pytest.mark.parametrize(
