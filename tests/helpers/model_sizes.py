@@ -1,7 +1,7 @@
 """Layers at the sizes of real models, compared with the oracle on integers.
 
-``python -m tests.helpers.model_sizes`` compiles one. What is wrong under a compiler may end the process, so tests start
-one for each compiled layer.
+``python -m tests.helpers.model_sizes`` compiles some. What is wrong under a compiler may end the process, so tests
+start others for compiled layers.
 """
 
 import sys
@@ -90,12 +90,15 @@ def compiled_ways(model: str) -> list[tuple[str, str]]:
 
 
 def main() -> None:
-    """Compile the layer and the model that the arguments name; what is wrong becomes the exit message."""
-    name, model = sys.argv[1:]
+    """Compile the layer and the models that the arguments name; what is wrong becomes the exit message."""
+    name, *models = sys.argv[1:]
     with undisturbed("cpu"):
-        for dtype, wanted in compiled_ways(model):
-            if found := wrong(name, model, dtype, wanted, compiled=True):
-                sys.exit(f"{dtype}, {wanted}: {found}")
+        for model in models:
+            for dtype, wanted in compiled_ways(model):
+                # What was being compiled where the process ends without a message.
+                print(f"{model}, {dtype}, {wanted}", flush=True)
+                if found := wrong(name, model, dtype, wanted, compiled=True):
+                    sys.exit(f"{model}, {dtype}, {wanted}: {found}")
 
 
 if __name__ == "__main__":

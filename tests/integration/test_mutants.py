@@ -10,18 +10,11 @@ from properties.cases import small_scope
 from properties.laws import LAWS
 from properties.runs.plan import make_plan
 from properties.runs.shard import run_shard
-from tests.correct import (
-    CORRECT,
-    ChannelsLastConvolved,
-    EinsteinSummed,
-    InFloat64,
-    SummedOverTaps,
-    UnfoldedLinear,
-)
+from tests.correct import CORRECT, InFloat64, UnfoldedLinear
 from tests.helpers.explanations import first_failure
-from tests.mutants import MUTANTS, Mutant
+from tests.mutants import CUDA_MUTANTS, MUTANTS, Mutant
 
-THOROUGHLY = (UnfoldedLinear, SummedOverTaps, EinsteinSummed, InFloat64, ChannelsLastConvolved)
+THOROUGHLY = (UnfoldedLinear, InFloat64)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.layer.__name__)
@@ -31,7 +24,7 @@ def test_detected(mutant: Mutant) -> None:
 
 
 def test_every_property_kills_a_mutant() -> None:
-    assert {mutant.detected_by for mutant in MUTANTS} == {prop.name for prop in LAWS}
+    assert {mutant.detected_by for mutant in (*MUTANTS, *CUDA_MUTANTS)} == {prop.name for prop in LAWS}
 
 
 def test_mutants_are_mutant_once() -> None:
@@ -48,11 +41,11 @@ def test_levels_are_those_of_the_properties() -> None:
 
 @pytest.mark.parametrize("layer", THOROUGHLY, ids=lambda layer: layer.__name__)
 def test_correct_layers_are_accepted(layer: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the whole contract. They share the small scope: on its integers all give the same bits, case by case."""
-    scope, first, count = small_scope.small_scope, THOROUGHLY.index(layer), len(THOROUGHLY)
-    monkeypatch.setattr(small_scope, "small_scope", lambda *bounds: islice(scope(*bounds), first, None, count))
+    """By the whole contract, on every fifth case of the small scope: on its integers all give the same bits."""
+    scope, first = small_scope.small_scope, THOROUGHLY.index(layer)
+    monkeypatch.setattr(small_scope, "small_scope", lambda *bounds: islice(scope(*bounds), first, None, 5))
 
-    report = verify(layer, seed=7, cases=50, strength=0)
+    report = verify(layer, seed=7, cases=20, strength=0)
     # So few cases are compiled that torch's own faults may leave none of them to a property.
     unchecked = [name for name, tally in report.tallies.items() if not tally.checks and not tally.lost]
     assert (report.failures, unchecked) == ((), [])
@@ -63,8 +56,8 @@ def test_correct_layers_are_accepted(layer: type[nn.Module], monkeypatch: pytest
 )
 def test_correct_layers_pass_drawn_cases(layer: type[nn.Module]) -> None:
     """By the contract on what is drawn and on the landmarks: compilations and the small scope take a minute a layer."""
-    plan = make_plan(layer, seed=7, cases=50)
-    results = [run_shard(plan, shard) for shard in ("landmarks", "random0", "histories0", "histories1")]
+    plan = make_plan(layer, seed=7, cases=25)
+    results = [run_shard(plan, shard) for shard in ("landmarks", "random0", "histories0")]
 
     assert sum(result.cases for result in results) > 200
     assert [name for result in results for name, tally in result.tallies.items() if tally.failed] == []
