@@ -2,6 +2,7 @@
 
 import subprocess
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from patchify import Patchify
 from properties import verify
+from properties.cases import small_scope
 from properties.command.main import main
 from properties.failures.record import Record, RecordError, _validator, read_record, write_record
 from properties.failures.replay import Outcome, replay
@@ -112,7 +114,9 @@ def test_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert replayed[-1] == "1 record: 1 FAILED"
 
 
-def test_by_function(tmp_path: Path) -> None:
+def test_by_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scope = small_scope.small_scope
+    monkeypatch.setattr(small_scope, "small_scope", lambda *bounds: islice(scope(*bounds), 20))
     options: dict[str, Any] = {"only": ["values_exact"], "cases": 0, "dtypes": ["float64"], "strength": 0, "seed": 7}
     (failure,) = verify(Doubles, shrink=False, regressions=tmp_path, **options).failures
     path = failure.record
