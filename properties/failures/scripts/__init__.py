@@ -3,6 +3,7 @@
 import textwrap
 
 from properties.cases.case import Case
+from properties.failures.script import script_of_the_law
 from properties.failures.scripts import compiled, functional, gradients, interface, numbers, state
 from properties.failures.scripts.pieces import code_blocks, layer_blocks
 from properties.failures.scripts.quoted import check_device, comment, importable
@@ -17,8 +18,6 @@ BODIES: dict[str, Body] = {
     for part in (interface, numbers, gradients, compiled, state, functional)
     for name, body in part.BODIES.items()
 }
-# Where the shipped layer is more than its convolution: compiled, and in what its constructor and its checks refuse.
-_MORE_THAN_A_CONVOLUTION = {*interface.BODIES, *compiled.BODIES, "exports"}
 _MODULES = ("copy", "gc", "hashlib", "io", "math", "operator", "pickle", "re", "struct", "weakref")
 
 
@@ -34,19 +33,18 @@ def standalone_script(prop: str, implementation: str, device: str, case: Case, v
 
     Raises:
         CannotRun: where there is no such property, no import statement can name the layer, torch alone cannot show
-            the failure or no script for its context exists yet, or what the property is said to have found is nothing
+            the failure, or what the property is said to have found is nothing
             that it finds.
     """
     named = {known.name: known for known in LAWS}
     if prop not in named:
         raise CannotRun(f"there is no property {prop!r}; the properties are {', '.join(named)}")
-    if prop not in BODIES:
-        raise CannotRun(f"there is no script for {prop} yet: replay its record, or read the steps of its history")
-    if case.format > 2:
-        raise CannotRun(f"there is no script for a case in this context yet, replay its record: {case.describe()}")
     check_device(device)
-    inline = implementation == DEFAULT_IMPLEMENTATION and prop not in _MORE_THAN_A_CONVOLUTION
-    subject = Subject(named[prop], implementation, device, case, verdict, inline)
+    subject = Subject(named[prop], implementation, device, case, verdict)
+    # The shipped layer fails only where it was changed: a script that is written by hand has no copy of the change.
+    if prop not in BODIES or case.format > 2 or implementation == DEFAULT_IMPLEMENTATION:
+        lines = script_of_the_law(named[prop], *importable(implementation), device, case)
+        return "\n".join([*_header(subject), *lines, ""])
     subject = gradients.ADAPTED.get(prop, Subject.itself)(subject)
     body = BODIES[prop](subject)
     lines = [line for line in body if isinstance(line, str)]
@@ -84,7 +82,7 @@ def _imports(subject: Subject, names: set[str]) -> list[str]:
     if numbers:
         standard.append(f"from math import {', '.join(numbers)}")
     others = ["import torch"] if "torch" in names else []
-    if "Layer" in names and not subject.inline:
+    if "Layer" in names:
         module, names_of_layer = importable(subject.implementation)
         first, *rest = names_of_layer
         others.append(f"from {module} import {first}" if rest else f"from {module} import {first} as Layer")
