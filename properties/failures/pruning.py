@@ -163,20 +163,34 @@ class _Renamed(ast.NodeTransformer):
         return self.generic_visit(node)
 
 
-def _kept(node: Definition, attributes: set[str]) -> Definition:
-    """A definition without the methods that nothing uses."""
-    node = copy.deepcopy(node)
-    # A class that it is derived from may call any of its methods.
-    if isinstance(node, ast.ClassDef) and not node.bases:
-        node.body = [
-            one
-            for one in node.body
-            if not isinstance(one, ast.FunctionDef) or one.name in attributes or one.name.startswith("__")
-        ]
+def _methods(source: Source, attributes: set[str]) -> frozenset[str]:
+    """The methods of a class that are kept: all where it is derived from another, which may call any of them."""
+    module, name = source
+    node = _module(module).definitions[name]
+    if not isinstance(node, ast.ClassDef):
+        return frozenset()
+    methods = {one.name for one in node.body if isinstance(one, ast.FunctionDef)}
+    return frozenset(one for one in methods if node.bases or one in attributes or one.startswith("__"))
+
+
+def _kept(source: Source, methods: frozenset[str]) -> Definition:
+    """A definition with the named methods alone."""
+    module, name = source
+    node = copy.copy(_module(module).definitions[name])
+    if isinstance(node, ast.ClassDef):
+        node.body = [one for one in node.body if not isinstance(one, ast.FunctionDef) or one.name in methods]
         node.body = node.body or [ast.Pass()]
-    plain = ast.fix_missing_locations(_Plain().visit(node))
+    plain = ast.fix_missing_locations(_Plain().visit(copy.deepcopy(node)))
     assert isinstance(plain, Definition)
     return plain
+
+
+@cache
+def _read(source: Source, methods: frozenset[str]) -> _Renamed:
+    """What a definition uses."""
+    seen = _Renamed(source[0], {})
+    seen.visit(_kept(source, methods))
+    return seen
 
 
 @dataclass(frozen=True)
@@ -193,29 +207,18 @@ def prune(roots: set[Source], methods: Iterable[str] = (), instead: Mapping[Sour
     Args:
         roots: what is wanted.
         methods: those of its classes that are used from outside.
-        instead: the source of functions that are written otherwise there.
+        instead: the source of functions that are written otherwise there, and use nothing.
     """
-    others = {source: ast.parse(text).body[0] for source, text in (instead or {}).items()}
-
-    def definition(module: str, name: str) -> Definition:
-        found = others.get((module, name), _module(module).definitions[name])
-        assert isinstance(found, Definition)
-        return _kept(found, attributes)
-
+    others = instead or {}
     used, attributes = set(roots), set(methods)
     called: dict[Source, str] = {}
-    # Only a class has to be read again, since what is kept of it depends on the attributes.
-    read: set[Source] = set()
     while True:
         before = len(used), len(attributes)
-        for module, name in sorted(source for source in used - read if _is_ours(source)):
-            seen = _Renamed(module, {})
-            found = seen.visit(definition(module, name))
+        for source in sorted(source for source in used if _is_ours(source) and source not in others):
+            seen = _read(source, _methods(source, attributes))
             used |= seen.used
             attributes |= seen.attributes
             called = seen.called | called
-            if not isinstance(found, ast.ClassDef):
-                read.add((module, name))
         if (len(used), len(attributes)) == before:
             break
     own = [source for source in used if _is_ours(source)]
@@ -233,7 +236,10 @@ def prune(roots: set[Source], methods: Iterable[str] = (), instead: Mapping[Sour
             if (module, name) not in names or node in written:
                 continue
             written.append(node)
-            renamed = _Renamed(module, names).visit(definition(module, name))
+            if (module, name) in others:
+                lines += [*others[module, name].splitlines(), ""]
+                continue
+            renamed = _Renamed(module, names).visit(_kept((module, name), _methods((module, name), attributes)))
             if isinstance(renamed, ast.FunctionDef | ast.ClassDef):
                 renamed.name = names[module, name]
             lines += [*ast.unparse(renamed).splitlines(), ""]
