@@ -1,4 +1,4 @@
-"""Scripts that are made of the source of a law: every law has one, and it judges as the law does."""
+"""Every law has a script; those made of its own source judge as it does; the shipped layer is imported, not copied."""
 
 import shutil
 import subprocess
@@ -22,7 +22,8 @@ ONE_EACH = {mutant.detected_by: mutant for mutant in reversed(MUTANTS) if mutant
 
 
 def test_every_law_has_a_script() -> None:
-    for law in LAWS:
+    """One that is written by hand, or one of its own source."""
+    for law in (law for law in LAWS if law.name not in BODIES):
         text = standalone_script(law.name, SHIPPED, "cpu", Case(), FAILED)
         compile(text, law.name, "exec")
         assert "from patchify import Patchify as Layer" in text
@@ -84,4 +85,4 @@ def test_fails_for_the_shipped_layer_where_it_is_changed(change: str, tmp_path: 
 
     wrong = run(tmp_path, script)
     assert wrong.returncode == 1
-    assert wrong.stderr.splitlines()[-1].partition(":")[0].endswith(("Violation", "Raised"))
+    assert wrong.stderr.splitlines()[-1].startswith("AssertionError: ")

@@ -10,7 +10,7 @@ from properties.failures.scripts.quoted import check_device, comment, importable
 from properties.failures.scripts.subject import WIDTH, Block, Body, Subject, names_in, needed
 from properties.failures.scripts.tensors import drawn_blocks, few_numbers, generator_blocks, literal_blocks
 from properties.laws import LAWS
-from properties.trials.implementation import DEFAULT_IMPLEMENTATION, CannotRun
+from properties.trials.implementation import CannotRun
 from properties.trials.verdict import Failed
 
 BODIES: dict[str, Body] = {
@@ -22,7 +22,10 @@ _MODULES = ("copy", "gc", "hashlib", "io", "math", "operator", "pickle", "re", "
 
 
 def standalone_script(prop: str, implementation: str, device: str, case: Case, verdict: Failed) -> str:
-    """A Python file that builds the case's layer and input, and asserts what the property says, with torch alone.
+    """A Python file that builds the case's layer and input, and asserts what the property says.
+
+    With torch alone where the script of a law is written by hand; else it is made of the law's own source, which needs
+    NumPy too.
 
     Args:
         prop: the name of the property that failed.
@@ -33,16 +36,14 @@ def standalone_script(prop: str, implementation: str, device: str, case: Case, v
 
     Raises:
         CannotRun: where there is no such property, no import statement can name the layer, torch alone cannot show
-            the failure, or what the property is said to have found is nothing
-            that it finds.
+            the failure, or what the property is said to have found is nothing that it finds.
     """
     named = {known.name: known for known in LAWS}
     if prop not in named:
         raise CannotRun(f"there is no property {prop!r}; the properties are {', '.join(named)}")
     check_device(device)
     subject = Subject(named[prop], implementation, device, case, verdict)
-    # The shipped layer fails only where it was changed: a script that is written by hand has no copy of the change.
-    if prop not in BODIES or case.format > 2 or implementation == DEFAULT_IMPLEMENTATION:
+    if prop not in BODIES or case.format > 2:
         lines = script_of_the_law(named[prop], *importable(implementation), device, case)
         return "\n".join([*_header(subject), *lines, ""])
     subject = gradients.ADAPTED.get(prop, Subject.itself)(subject)
