@@ -1,11 +1,9 @@
-"""The text of standalone scripts: there is one for every property, it is tidy, and it imports no more than it must."""
+"""The text of standalone scripts: those that are written by hand are tidy, and it imports no more than it must."""
 
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-
-import pytest
 
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
 from properties.failures.scripts import BODIES, standalone_script
@@ -14,15 +12,11 @@ from properties.trials.verdict import Failed, Place
 from tests.helpers.scripts import CORRECT, FAILED
 
 
-def test_every_property_has_a_script() -> None:
-    assert set(BODIES) == {prop.name for prop in LAWS}
-
-
 def test_every_script_is_tidy(tmp_path: Path) -> None:
     """No line too long, no unused import or name, at most three lines of comment at the top."""
     every = Backward(PARAMETERS_AND_INPUT, "random")
     plain = Case(Spec(2, 3, 2, 2, 3, bias=True), Input(2, (5, 6), "float32"), Fill("real", 7), backward=every)
-    for prop in LAWS:
+    for prop in (law for law in LAWS if law.name in BODIES):
         verdict = replace(FAILED, what=_WHAT.get(prop.name, FAILED.what))
         for kind, case in {
             "plain": plain,
@@ -88,12 +82,6 @@ def test_device_is_kept() -> None:
     assert '.to("cuda:1", torch.float32)' in text
     assert "torch.backends.cudnn.allow_tf32 = True\n" in text
     assert "allow_tf32" not in standalone_script("values_bounded", "acme:Layer", "cpu", case, FAILED)
-
-
-@pytest.mark.parametrize("name", ["compiled_values", "rejects_bad_arguments", "holds_conv", "exports"])
-def test_shipped_layer_is_imported_where_it_is_more_than_a_convolution(name: str) -> None:
-    text = standalone_script(name, "patchify:Patchify", "cpu", Case(), FAILED)
-    assert "from patchify import Patchify as Layer" in text
 
 
 def test_needs_no_hypothesis() -> None:

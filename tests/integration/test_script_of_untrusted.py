@@ -185,3 +185,14 @@ def test_refused_by_the_command_and_replayed(tmp_path: Path, capsys: pytest.Capt
     assert captured.err.startswith("patchify-verify: could not run: verdict.expected of the record would become code")
     assert "replay takes it" in captured.err
     assert main(["replay", str(path)]) == 1
+
+
+@pytest.mark.parametrize("payload", [CODE, f"1.0\n{CODE}", f"1.0\u2028{CODE}", f'"""\n{CODE}', f"coding: utf-7 {CODE}"])
+def test_no_text_becomes_code_of_a_script_of_the_law(payload: str) -> None:
+    """Those that are made of the law's own source take a verdict over in comments, and else names and a case."""
+    law, case = "right_after_any_history", Case()
+    told = Failed(payload, payload, payload, payload, payload)
+    assert not names_in(standalone_script(law, CORRECT, "cpu", case, told)) & FOREIGN
+    for implementation, device in ((f"acme:{payload}", "cpu"), (CORRECT, payload)):
+        with pytest.raises(CannotRun):
+            standalone_script(law, implementation, device, case, told)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case, Input, Spec
+from properties.cases.case import Case
 from properties.failures.scripts import BODIES, standalone_script
 from properties.laws import LAWS
 from properties.trials.verdict import Failed
 from tests.helpers.explanations import BY_NAME, judge, load
-from tests.helpers.scripts import CORRECT, FAILED, MOST_LINES, execute
+from tests.helpers.scripts import CORRECT, MOST_LINES, execute
 from tests.mutants import MUTANTS, Mutant
 
 TABLE = load()
@@ -151,14 +151,3 @@ def test_alone(acme: Path, number: int) -> None:
         name for name in scripts if name.endswith("_good")
     }, results
     assert [result for result in results.values() if "halted; None in sys.modules" in result] == []
-
-
-def test_shipped_layer_is_written_out(tmp_path: Path) -> None:
-    """In eager mode; it needs torch alone, and can be pickled."""
-    every = Backward(PARAMETERS_AND_INPUT, "random")
-    case = Case(Spec(2, 3, 2, 2, 1, bias=True), Input(2, (3, 4)), backward=every)
-    eager = ("values_exact", "second_derivative", "same_in_every_layout", "vmap_agrees")
-    scripts = {name: standalone_script(name, "patchify:Patchify", "cpu", case, FAILED) for name in eager}
-
-    assert [name for name, text in scripts.items() if "patchify import" in text] == []
-    assert run_alone(tmp_path, scripts) == dict.fromkeys(eager, "passed")

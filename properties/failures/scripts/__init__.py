@@ -3,13 +3,14 @@
 import textwrap
 
 from properties.cases.case import Case
+from properties.failures.script import script_of_the_law
 from properties.failures.scripts import compiled, functional, gradients, interface, numbers, state
 from properties.failures.scripts.pieces import code_blocks, layer_blocks
 from properties.failures.scripts.quoted import check_device, comment, importable
 from properties.failures.scripts.subject import WIDTH, Block, Body, Subject, names_in, needed
 from properties.failures.scripts.tensors import drawn_blocks, few_numbers, generator_blocks, literal_blocks
 from properties.laws import LAWS
-from properties.trials.implementation import DEFAULT_IMPLEMENTATION, CannotRun
+from properties.trials.implementation import CannotRun
 from properties.trials.verdict import Failed
 
 BODIES: dict[str, Body] = {
@@ -17,13 +18,14 @@ BODIES: dict[str, Body] = {
     for part in (interface, numbers, gradients, compiled, state, functional)
     for name, body in part.BODIES.items()
 }
-# Where the shipped layer is more than its convolution: compiled, and in what its constructor and its checks refuse.
-_MORE_THAN_A_CONVOLUTION = {*interface.BODIES, *compiled.BODIES, "exports"}
 _MODULES = ("copy", "gc", "hashlib", "io", "math", "operator", "pickle", "re", "struct", "weakref")
 
 
 def standalone_script(prop: str, implementation: str, device: str, case: Case, verdict: Failed) -> str:
-    """A Python file that builds the case's layer and input, and asserts what the property says, with torch alone.
+    """A Python file that builds the case's layer and input, and asserts what the property says.
+
+    With torch alone where the script of a law is written by hand; else it is made of the law's own source, which needs
+    NumPy too.
 
     Args:
         prop: the name of the property that failed.
@@ -34,19 +36,16 @@ def standalone_script(prop: str, implementation: str, device: str, case: Case, v
 
     Raises:
         CannotRun: where there is no such property, no import statement can name the layer, torch alone cannot show
-            the failure or no script for its context exists yet, or what the property is said to have found is nothing
-            that it finds.
+            the failure, or what the property is said to have found is nothing that it finds.
     """
     named = {known.name: known for known in LAWS}
     if prop not in named:
         raise CannotRun(f"there is no property {prop!r}; the properties are {', '.join(named)}")
-    if prop not in BODIES:
-        raise CannotRun(f"there is no script for {prop} yet: replay its record, or read the steps of its history")
-    if case.format > 2:
-        raise CannotRun(f"there is no script for a case in this context yet, replay its record: {case.describe()}")
     check_device(device)
-    inline = implementation == DEFAULT_IMPLEMENTATION and prop not in _MORE_THAN_A_CONVOLUTION
-    subject = Subject(named[prop], implementation, device, case, verdict, inline)
+    subject = Subject(named[prop], implementation, device, case, verdict)
+    if prop not in BODIES or case.format > 2:
+        lines = script_of_the_law(named[prop], *importable(implementation), device, case)
+        return "\n".join([*_header(subject), *lines, ""])
     subject = gradients.ADAPTED.get(prop, Subject.itself)(subject)
     body = BODIES[prop](subject)
     lines = [line for line in body if isinstance(line, str)]
@@ -84,7 +83,7 @@ def _imports(subject: Subject, names: set[str]) -> list[str]:
     if numbers:
         standard.append(f"from math import {', '.join(numbers)}")
     others = ["import torch"] if "torch" in names else []
-    if "Layer" in names and not subject.inline:
+    if "Layer" in names:
         module, names_of_layer = importable(subject.implementation)
         first, *rest = names_of_layer
         others.append(f"from {module} import {first}" if rest else f"from {module} import {first} as Layer")

@@ -37,12 +37,12 @@ def _rejects_data_dim(s: Subject) -> list[str]:
     spec = s.case.spec
     rest = f"{spec.patch_size}, {spec.stride}, {spec.bias}"
     return [
-        "for data_dim in (0, 4, -1, 5):",
+        'for data_dim in (0, 4, -1, 5, 2.5, "2", True):',
         "    try:",
         f"        Layer({spec.in_features}, {spec.out_features}, data_dim, {rest})",
         "    except ValueError:",
         "        continue",
-        '    raise AssertionError(f"data_dim={data_dim}: observed no exception, expected ValueError")',
+        '    raise AssertionError(f"data_dim={data_dim!r}: observed no exception, expected ValueError")',
     ]
 
 

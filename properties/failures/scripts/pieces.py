@@ -6,10 +6,8 @@ from oracles.precision import PRECISIONS, TF32
 from properties.cases.case import Case
 from properties.failures.scripts.subject import WIDTH, Block, Subject, indented
 from properties.failures.scripts.tensors import lay_out
-from properties.trials.implementation import DEFAULT_IMPLEMENTATION
 from properties.trials.tensors import TORCH_DTYPES
 
-_CONVOLUTIONS = {1: "Conv1d", 2: "Conv2d", 3: "Conv3d"}
 # What the layer is given first should not matter, but it may.
 BEFORE = "layer(x)  # whatever it was given before"
 _FORMATS = {2: "torch.channels_last", 3: "torch.channels_last_3d"}
@@ -17,8 +15,6 @@ _FORMATS = {2: "torch.channels_last", 3: "torch.channels_last_3d"}
 
 def construction(subject: Subject) -> str:
     """The call that builds the layer."""
-    if subject.inline:
-        return "Layer()"
     spec = subject.case.spec
     return (
         f"Layer(in_features={spec.in_features}, out_features={spec.out_features}, "
@@ -53,23 +49,6 @@ def setting(subject: Subject) -> list[str]:
     return lines
 
 
-def _inlined_layer(case: Case) -> Block:
-    """The shipped layer as it is in eager mode: a convolution between two transpositions."""
-    spec = case.spec
-    geometry = f"{spec.in_features}, {spec.out_features}, kernel_size={spec.patch_size}, stride={spec.step}"
-    lines = (
-        "class Layer(torch.nn.Module):",
-        f"    # {DEFAULT_IMPLEMENTATION}, as it is in eager mode.",
-        "    def __init__(self):",
-        "        super().__init__()",
-        f"        self.conv = torch.nn.{_CONVOLUTIONS[spec.data_dim]}({geometry}, bias={spec.bias})",
-        "",
-        "    def forward(self, x):",
-        "        return self.conv(x.movedim(-1, 1)).movedim(1, -1).contiguous()",
-    )
-    return Block("Layer", lines)
-
-
 # What is right.
 
 
@@ -81,7 +60,7 @@ def windows(subject: Subject, x: str = "x") -> str:
 
 
 def code_blocks(subject: Subject) -> list[Block]:
-    """Functions that a body may call, and the shipped layer where it is written out."""
+    """Functions that a body may call."""
     operands, bias = ", ".join(subject.operands), " + bias.double()" if subject.case.spec.bias else ""
     embed = (
         f"def embed({operands}):  # unfold and matmul in float64",
@@ -102,7 +81,7 @@ def code_blocks(subject: Subject) -> list[Block]:
     if subject.case.input.layout not in ("contiguous", "expanded"):
         expression = lay_out(subject, "pixels", subject.case.input.layout)
         blocks.append(Block("lay_out", ("def lay_out(pixels):", f"    return {expression}")))
-    return [_inlined_layer(subject.case), *blocks] if subject.inline else blocks
+    return blocks
 
 
 def _both(subject: Subject, found: str, expected: str) -> str:

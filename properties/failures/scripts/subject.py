@@ -24,17 +24,13 @@ WIDTH = 120
 
 @dataclass(frozen=True)
 class Subject:
-    """What a script is about: one failure.
-
-    ``inline`` says that the layer is the shipped one and is written out, so that the script needs torch alone.
-    """
+    """What a script is about: one failure."""
 
     prop: Law
     implementation: str
     device: str
     case: Case
     verdict: Failed
-    inline: bool = False
 
     def itself(self) -> "Subject":
         """The same."""
