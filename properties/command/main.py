@@ -76,7 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, function, about in (
         ("replay", _replay, "run the cases of records again: FIXED, FAILED, INTERMITTENT or ERROR"),
         ("explain", _explain, "run the case of a record again and find out what kind of wrong it is"),
-        ("script", _script, "print a standalone script, which needs torch alone, that shows the failure of a record"),
+        (
+            "script",
+            _script,
+            "print a script that shows the failure of a record without the harness: by torch, or torch and NumPy",
+        ),
     ):
         record_parser = commands.add_parser(name, help=about, description=about)
         if name == "replay":
