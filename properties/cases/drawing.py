@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 from typing import Any, TypeVar
 
@@ -147,16 +148,17 @@ def numbers(draw: st.DrawFn, data_dims: Sequence[int] = _DATA_DIMS) -> tuple[Spe
     forth = _pick(draw, "forth", (True, False))
     default = True
     for name in (*order[turn:], *order[:turn]) if forth else (*order[turn::-1], *order[:turn:-1]):
-        fitting = octaves(lambda n, found=found, name=name: _changed(found, name, n).affordable)  # type: ignore[misc]
+        fits = partial(_fits, found, name)
+        fitting = octaves(fits)
         if name == "patch_size":
             # After its stride: a larger patch leaves smaller gaps, and may fit where a smaller one does not.
-            within = [tuple(n for n in octave if _changed(found, name, n).affordable) for octave in fitting]
+            within = [tuple(filter(fits, octave)) for octave in fitting]
             fitting = [octave for octave in within if octave]
         if name == "step":
             # A stride has more to do with the patch than with powers of two.
             near = [found.patch_size + more for more in (0, 1, 2)] + [found.patch_size * times for times in (2, 4)]
             below = [1, found.patch_size // 2, found.patch_size - 1] if found.patch_size > 1 else []
-            related = [n for n in (*near, *below) if n > 0 and _changed(found, name, n).affordable]
+            related = [n for n in (*near, *below) if n > 0 and fits(n)]
             default = _pick(draw, "default stride", (True, False))
             fitting = [(found.patch_size,)] if default else [tuple(related)] * len(fitting) + fitting
         number = _pick(draw, f"{name}", _pick(draw, f"octave of {name}", fitting))
@@ -174,6 +176,11 @@ def numbers(draw: st.DrawFn, data_dims: Sequence[int] = _DATA_DIMS) -> tuple[Spe
         bias=_pick(draw, "bias", (True, False)),
     )
     return spec, found.batch, found.sizes
+
+
+def _fits(found: _Numbers, name: str | int, number: int) -> bool:
+    """Whether a case with another number is affordable."""
+    return _changed(found, name, number).affordable
 
 
 def _changed(found: _Numbers, name: str | int, number: int) -> _Numbers:

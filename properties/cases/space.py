@@ -50,7 +50,7 @@ _T = TypeVar("_T")
 
 # Elements up to which a number is made any of its cell: beyond them a case would take long and say no more.
 _CHEAP = 2**14
-# Patch sizes of every cell with divisors other than 1 and without, and of every length of a sum.
+# Patch sizes of every cell with divisors other than 1 and without, and, of one channel, past where bins of sums begin.
 _PATCH_SIZES = (1, 2, 3, 4, 6, 7, 8, 9, 16, 17, 32, 33, 258, 4098)
 # What the numbers of a case decide, alone or together; and what is left to choose beside them.
 _SHAPE = ("data_dim", "stride", "patch_size", "remainder", "sizes", "windows")

@@ -1,1 +1,1 @@
-"""What becomes of a failure: a record, its replay, a message with a picture, a script of torch alone."""
+"""What becomes of a failure: a record, its replay, a message with a picture, a script without the harness."""

@@ -59,15 +59,15 @@ def _find(module: str, name: str) -> Source | None:
     if name not in found.imports:
         return None
     source, attribute = found.imports[name]
-    if source.partition(".")[0] not in OURS:
+    if not _is_ours(source):
         return source, attribute
     if not attribute or isinstance(getattr(importlib.import_module(source), attribute, None), ModuleType):
         return ".".join(filter(None, (source, attribute))), ""
     return _find(source, attribute)
 
 
-def _is_ours(source: Source) -> bool:
-    return source[0].partition(".")[0] in OURS
+def _is_ours(module: str) -> bool:
+    return module.partition(".")[0] in OURS
 
 
 class _Plain(ast.NodeTransformer):
@@ -147,14 +147,14 @@ class _Renamed(ast.NodeTransformer):
         if source is None:
             return node
         self.used.add(source)
-        if not _is_ours(source):
+        if not _is_ours(source[0]):
             self.called.setdefault(source, node.id)
         return ast.Name(self.names.get(source, node.id), node.ctx)
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
         if isinstance(node.value, ast.Name):
             source = self.source(node.value.id)
-            if source and _is_ours(source) and not source[1]:
+            if source and _is_ours(source[0]) and not source[1]:
                 found = _find(source[0], node.attr)
                 assert found is not None
                 self.used.add(found)
@@ -214,14 +214,14 @@ def prune(roots: set[Source], methods: Iterable[str] = (), instead: Mapping[Sour
     called: dict[Source, str] = {}
     while True:
         before = len(used), len(attributes)
-        for source in sorted(source for source in used if _is_ours(source) and source not in others):
+        for source in sorted(source for source in used if _is_ours(source[0]) and source not in others):
             seen = _read(source, _methods(source, attributes))
             used |= seen.used
             attributes |= seen.attributes
             called = seen.called | called
         if (len(used), len(attributes)) == before:
             break
-    own = [source for source in used if _is_ours(source)]
+    own = [source for source in used if _is_ours(source[0])]
     taken = [name for _, name in own]
     names = dict(called)
     for module, name in own:
@@ -260,7 +260,7 @@ def _in_order(modules: set[str]) -> list[str]:
     visited: set[str] = set()
 
     def visit(module: str) -> None:
-        if module in visited or module.partition(".")[0] not in OURS:
+        if module in visited or not _is_ours(module):
             return
         visited.add(module)
         for source, attribute in _module(module).imports.values():

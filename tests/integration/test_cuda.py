@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -72,8 +73,10 @@ def test_device_that_is_not_there_is_an_error(
 
 
 @pytest.mark.parametrize("name", [name for name in cuda.PARTS if name not in ("layers", "layer")])
-def test_part_runs_on_a_cpu(name: str, tmp_path: Path) -> None:
-    part = cuda.Part(name, options(tmp_path, 0.05))
+def test_part_runs_on_a_cpu(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A run stops when its time is up, wherever it is; other parts are cut short after their first step.
+    part = cuda.Part(name, options(tmp_path, 0.05 if name in ("eager", "compiled") else 300))
+    monkeypatch.setattr(cuda.Part, "todo", lambda part, steps: islice(steps, 1))
     cuda.PARTS[name](part)
     part.write(done=part.finished)
     found = cuda.read(tmp_path / f"{name}.json")

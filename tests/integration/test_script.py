@@ -1,4 +1,4 @@
-"""The text of standalone scripts: those that are written by hand are tidy, and it imports no more than it must."""
+"""The text of standalone scripts: those that are written by hand are tidy, and import no more than they must."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A failed case as a standalone Python file: torch alone, the same bits, an assertion that fails; for a bug report."""
+"""A failed case as a standalone Python file, for a bug report: the same bits, and an assertion that fails."""
 
 import textwrap
 
