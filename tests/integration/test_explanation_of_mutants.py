@@ -5,7 +5,8 @@ import pytest
 from properties.cases.case import Case
 from properties.diagnosis import explain
 from properties.trials.verdict import Failed
-from tests.helpers.explanations import BY_NAME, judge, load
+from tests.helpers.explanations import load
+from tests.helpers.mutant_cases import BY_NAME, judge
 from tests.mutants import MUTANTS, Mutant
 
 TABLE = load()

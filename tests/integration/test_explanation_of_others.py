@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
 from properties.diagnosis import explain
 from properties.trials.verdict import Failed
-from tests.helpers.explanations import BY_NAME, judge
+from tests.helpers.mutant_cases import BY_NAME, judge
 from tests.mutants import Mutant
 from tests.mutants.stages import Differentiated, Gathered, Staged
 

@@ -10,17 +10,30 @@ from properties.cases import small_scope
 from properties.laws import LAWS
 from properties.runs.plan import make_plan
 from properties.runs.shard import run_shard
+from properties.trials.verdict import Failed
 from tests.correct import CORRECT, InFloat64, UnfoldedLinear
-from tests.helpers.explanations import first_failure
+from tests.helpers.mutant_cases import BY_NAME, first_failure, judge, load_cases
 from tests.mutants import CUDA_MUTANTS, MUTANTS, Mutant
 
 THOROUGHLY = (UnfoldedLinear, InFloat64)
+EAGER = [mutant for mutant in MUTANTS if BY_NAME[mutant.detected_by].on != "compiled"]
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.layer.__name__)
-def test_detected(mutant: Mutant) -> None:
-    """The default run contains these very checks: a property draws nothing, so leaving the others out changes none."""
+def test_killed(mutant: Mutant) -> None:
+    """On a case that a default run has shrunk; how soon any run finds one is what ``patchify-verify power`` counts."""
+    verdict = judge(mutant, BY_NAME[mutant.detected_by], load_cases()[mutant.name])
+    assert isinstance(verdict, Failed), verdict
+
+
+@pytest.mark.parametrize("mutant", EAGER[::20], ids=lambda mutant: mutant.layer.__name__)
+def test_found_by_the_default_run(mutant: Mutant) -> None:
+    """A part of them; a property draws nothing, so leaving the others out changes none of its checks."""
     assert first_failure(mutant) is not None
+
+
+def test_cases_are_those_of_the_mutants() -> None:
+    assert list(load_cases()) == [mutant.name for mutant in MUTANTS]
 
 
 def test_every_property_kills_a_mutant() -> None:

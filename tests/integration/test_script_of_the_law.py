@@ -11,7 +11,7 @@ import patchify
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case, Input, Spec
 from properties.failures.scripts import BODIES, standalone_script
 from properties.laws import LAWS
-from tests.helpers.explanations import first_failure
+from tests.helpers.mutant_cases import first_failure
 from tests.helpers.scripts import FAILED, execute
 from tests.mutants import MUTANTS, Mutant
 

@@ -16,11 +16,10 @@ from properties.failures.record import Record, RecordError
 from properties.failures.scripts import standalone_script
 from properties.trials.implementation import CannotRun
 from properties.trials.verdict import Failed
-from tests.helpers.explanations import BY_NAME, judge, load
+from tests.helpers.mutant_cases import BY_NAME, judge, load_cases
 from tests.helpers.scripts import CORRECT
 from tests.mutants import MUTANTS
 
-TABLE = load()
 # Those whose scripts take something over from the verdict, and some whose scripts do not.
 JUDGED = (
     *("uncovered_pixels_ignored", "global_state_unchanged", "same_in_every_layout", "runs_forward"),
@@ -71,7 +70,7 @@ CHANGES: tuple[Callable[[str, str], str], ...] = (
 def recorded(name: str) -> dict[str, Any]:
     """A record, as plain data, of a mutant that a property detects."""
     mutant = next(mutant for mutant in MUTANTS if mutant.detected_by == name)
-    case = Case.from_json(TABLE[mutant.name]["case"])
+    case = load_cases()[mutant.name]
     verdict = judge(mutant, BY_NAME[name], case)
     assert isinstance(verdict, Failed)
     layer = f"{mutant.layer.__module__}:{mutant.layer.__name__}"

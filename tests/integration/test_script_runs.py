@@ -7,15 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from properties.cases.case import Case
 from properties.failures.scripts import BODIES, standalone_script
 from properties.laws import LAWS
 from properties.trials.verdict import Failed
-from tests.helpers.explanations import BY_NAME, judge, load
+from tests.helpers.mutant_cases import BY_NAME, judge, load_cases
 from tests.helpers.scripts import CORRECT, MOST_LINES, execute
 from tests.mutants import MUTANTS, Mutant
 
-TABLE = load()
 BUGS = {mutant.name: mutant for mutant in MUTANTS}
 
 # Run for real. Of the compiled ones there are few: each takes seconds.
@@ -80,7 +78,7 @@ PROCESSES = 2
 
 def script_of(mutant: Mutant, implementation: str = "") -> str:
     """The script of a mutant, on the failing case that the table of explanations has of it."""
-    case = Case.from_json(TABLE[mutant.name]["case"])
+    case = load_cases()[mutant.name]
     verdict = judge(mutant, BY_NAME[mutant.detected_by], case)
     assert isinstance(verdict, Failed), verdict
     name = implementation or f"{mutant.layer.__module__}:{mutant.layer.__name__}"

@@ -22,7 +22,7 @@ from properties.diagnosis.words import members, number
 from properties.trials.verdict import Failed
 from tests.correct import CORRECT
 from tests.helpers import misbehaving
-from tests.helpers.explanations import BY_NAME
+from tests.helpers.mutant_cases import BY_NAME
 
 RIGHT_CASES = (
     Case(Spec(2, 3, 1, 3, 2, bias=True), Input(3, (12,)), backward=Backward(PARAMETERS_AND_INPUT, "random")),
