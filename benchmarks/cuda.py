@@ -337,7 +337,7 @@ def layers(part: Part) -> None:
     # What takes most of the device's memory, or may leave the device unusable, has it for itself.
     alone = [name for name in todo if any(shard == HUGE for shard in _shards(chosen[name])) or "Killed" in name]
     # Each layer has a process of its own.
-    context, workers = get_context("spawn"), max(1, min(8, cores() // 2))
+    context, workers = get_context("spawn"), max(1, min(8, cores()))
     for some, number in (([name for name in todo if name not in alone], workers), *(([name], 1) for name in alone)):
         if some and time.monotonic() >= part.until:
             part.finished = False
@@ -385,8 +385,9 @@ def judge(layer: type[nn.Module] | Mutant, device: str, until: float, cases: int
     torch.set_num_threads(1)
     mutant = isinstance(layer, Mutant)
     implementation = layer.layer if isinstance(layer, Mutant) else layer
-    levels = LEVELS if mutant else LEVELS[:1]
-    plan = make_plan(implementation, cases=min(cases, 100), seed=SEED, device=device, levels=levels)
+    # Many a mutant refuses what a robust layer does, for instance jvp, which is not what it is made for.
+    levels = {law.level for law in LAWS if isinstance(layer, Mutant) and law.name == layer.detected_by} | {LEVELS[0]}
+    plan = make_plan(implementation, cases=min(cases, 100), seed=SEED, device=device, levels=sorted(levels))
     count, failed = 0, set[str]()
     for shard in [shard for shard in _shards(layer) if shard in plan.all_shards]:
         some = list(plan.cases_of(shard).items())

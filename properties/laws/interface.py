@@ -158,7 +158,7 @@ def draws_as_torch_does(trial: Trial) -> None:
     named = dict(layer.named_parameters())
     for name, parameter in convolution.named_parameters():
         found = named.get(f"conv.{name}")
-        right = found is not None and torch.equal(found.cpu(), parameter)
+        right = found is not None and torch.equal(found.cpu(), parameter.cpu())
         what = f"conv.{name} is not what torch's convolution draws from the same seed"
         trial.expect(right, what, observed="other values", expected="the same values")
 

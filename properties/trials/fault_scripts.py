@@ -1,13 +1,15 @@
 """Runs the scripts of ``torch_faults``: does torch itself fail here, for a dtype and shape?"""
 
+import atexit
+import json
 import subprocess
 import sys
-from contextlib import redirect_stdout
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from io import StringIO
-from runpy import run_path
+from pathlib import Path
+
+import torch
 
 from properties.trials.implementation import CannotRun
 
@@ -28,27 +30,33 @@ def script_fails(fault: str, dtype: str, shape: tuple[int, ...], *numbers: int) 
     Raises:
         CannotRun: where the script itself cannot be run.
     """
-    command = [sys.executable, str(_script(fault)), dtype, ",".join(map(str, shape)), *map(str, numbers)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    if done.returncode not in (_RIGHT, _WRONG) and done.returncode > 0:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise CannotRun(f"the script of torch's fault {fault!r} exited with {done.returncode}: {last}")
-    return done.returncode != _RIGHT
+    arguments = [str(_script(fault)), dtype, ",".join(map(str, shape)), *map(str, numbers)]
+    server = _server()
+    assert server.stdin is not None
+    assert server.stdout is not None
+    server.stdin.write(json.dumps([torch.get_num_threads(), *arguments]) + "\n")
+    server.stdin.flush()
+    answer = server.stdout.readline()
+    if not answer:
+        _server.cache_clear()
+        raise CannotRun(f"the process that runs the scripts of torch's faults ended with {server.wait()}")
+    status = int(answer)
+    if status not in (_RIGHT, _WRONG) and status > 0:
+        shown = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+        last = (shown.stderr.strip().splitlines() or ["no message"])[-1]
+        raise CannotRun(f"the script of torch's fault {fault!r} exited with {status}: {last}")
+    return status != _RIGHT
 
 
-@lru_cache(maxsize=1024)
-def script_fails_here(fault: str, dtype: str, shape: tuple[int, ...], *numbers: int) -> bool:
-    """Whether a script of ``torch_faults`` that harms no process shows its fault in this one."""
-    known = sys.argv
-    sys.argv = [fault, dtype, ",".join(map(str, shape)), *map(str, numbers)]
-    try:
-        with redirect_stdout(StringIO()):
-            run_path(str(_script(fault)), run_name="__main__")
-    except SystemExit as ended:
-        return ended.code == _WRONG
-    finally:
-        sys.argv = known
-    return False
+@cache
+def _server() -> subprocess.Popen[str]:
+    """One for this process, which starts torch once and not for each question; it ends with this process."""
+    command = [sys.executable, "-m", "properties.trials.fault_server"]
+    root = Path(__file__).parents[2]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=root)
+    # Which closes its pipes, so that it ends.
+    atexit.register(server.communicate)
+    return server
 
 
 def _script(fault: str) -> Traversable:

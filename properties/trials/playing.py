@@ -21,8 +21,9 @@ from properties.cases.history import Backward, Convert, Copy, Forward, Freeze, H
 from properties.cases.other_sizes import at_other_sizes
 from properties.trials.comparison import Expectation
 from properties.trials.compilation import fresh_call, is_compilers_own
+from properties.trials.faults import fault_behind
 from properties.trials.layout import lay_out
-from properties.trials.trial import Raised, Trial, blaming
+from properties.trials.trial import Raised, TorchFault, Trial, blaming
 from properties.trials.verdict import Failed, Violation
 
 # Seeds of updated parameters lie beyond those of data.
@@ -72,6 +73,8 @@ def play(trial: Trial, history: History = (), *, compiled: bool = False) -> None
 class _Model:
     def __init__(self, trial: Trial, compiled: bool) -> None:
         self.trial, self.where, self.compiled = trial, "", compiled
+        # The call that is judged.
+        self.judged = trial
         self.layer = trial.make_layer()
         self.calls = self.compile() if compiled else None
         self.names = ("weight", "bias") if trial.case.spec.bias else ("weight",)
@@ -113,7 +116,7 @@ class _Model:
     # Steps.
 
     def forward(self, step: Forward) -> None:
-        given = self.given(step)
+        self.judged = given = self.given(step)
         x, leaf = self.make_input(given, step)
         if self.layer.training != step.training:
             with blaming("train()" if step.training else "eval()"):
@@ -179,6 +182,7 @@ class _Model:
         if step.call >= len(self.graphs):
             return
         call = self.graphs.pop(-1 - step.call)
+        self.judged = call.given
         call.given.spare_memory()
         cotangent = call.given.make_cotangent()
         self.keep("the cotangent", cotangent, "C14")
@@ -346,6 +350,9 @@ class _Model:
             yield
         except Violation as violation:
             failed = violation.failed
+            fault = fault_behind(self.judged, failed, self.judged.dtype)
+            if fault:
+                raise TorchFault(fault) from violation
         except Raised as raised:
             if self.compiled and is_compilers_own(raised.error):
                 raise

@@ -1,6 +1,8 @@
 """What torch itself gets wrong excuses a layer only where torch, given the same, is seen to get it wrong."""
 
+import sys
 from dataclasses import replace
+from runpy import run_module
 from typing import Any
 
 import pytest
@@ -25,7 +27,7 @@ from properties.runs.plan import make_plan
 from properties.runs.report import Report
 from properties.runs.result import ShardResult, Tally
 from properties.trials import faults as platform
-from properties.trials.fault_scripts import script_fails, script_fails_here
+from properties.trials.fault_scripts import script_fails
 from properties.trials.faults import (
     UNFOLD_BACKWARD,
     corrupts_memory,
@@ -66,7 +68,7 @@ CONVOLUTION_FAULTS = ("convolution_leaks_nan", "convolution_reads_past", "convol
 def test_torch_is_right_in_other_dtypes(fault: str, shape: tuple[int, ...]) -> None:
     """Which shows, besides, that a script says what is right of every number of axes."""
     for dtype in ("float64", "float32", "float16"):
-        assert not script_fails_here(fault, dtype, shape, 2, 3)
+        assert not script_fails(fault, dtype, shape, 2, 3)
 
 
 @pytest.mark.parametrize("fault", CONVOLUTION_FAULTS)
@@ -78,7 +80,9 @@ def test_a_convolution_that_is_wrong_is_found_out(fault: str, monkeypatch: pytes
         return right(x, weight, **options) * (1 if x.dtype == torch.float32 else torch.nan)
 
     monkeypatch.setattr(functional, "conv2d", wrong)
-    assert script_fails_here(fault, "bfloat16", (2, 31, 33, 3), 2, 3)
+    monkeypatch.setattr(sys, "argv", [fault, "bfloat16", "2,31,33,3", "2", "3"])
+    with pytest.raises(SystemExit, match="3"):
+        run_module(f"properties.trials.torch_faults.{fault}", run_name="__main__")
 
 
 def told(prop: Law, dtype: str, **fails: bool) -> tuple[Verdict, list[tuple[Any, ...]]]:
@@ -90,7 +94,7 @@ def told(prop: Law, dtype: str, **fails: bool) -> tuple[Verdict, list[tuple[Any,
         return fails.get(fault, False)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(platform, "script_fails_here", script)
+        patch.setattr(platform, "script_fails", script)
         return prop(Trial(replace(ALONE, input=replace(ALONE.input, dtype=dtype)), Patchify)), asked
 
 
@@ -119,7 +123,7 @@ def test_wrong_sums_of_torch_are_nobodys_fault(name: str) -> None:
     """Where torch's own convolution is wrong no layer is blamed for it, and ours, which avoids it there, is judged."""
     case = landmarks()[f"{name}, exact 1000, bfloat16"]
     found = values_exact.judge_case(case, ChannelsLastView)
-    if script_fails_here("convolution_sums", "bfloat16", case.input_shape, case.spec.patch_size, case.spec.step):
+    if script_fails("convolution_sums", "bfloat16", case.input_shape, case.spec.patch_size, case.spec.step):
         assert found == Inapplicable("torch's fault: its bfloat16 convolution gives wrong sums", torch_fault=True)
     else:
         assert isinstance(found, Passed)

@@ -6,6 +6,7 @@ import torch
 
 shape, patch_size, stride, out_features = sys.argv[2:] or ("2,56,56,32", "3", "1", "48")
 *first, channels = [int(n) for n in shape.split(",")]
+torch.backends.cudnn.allow_tf32 = False
 torch.set_default_device("cuda" if torch.cuda.is_available() else "cpu")
 x = torch.randint(-3, 4, (*first, channels)).movedim(-1, 1)
 weight = torch.randint(-3, 4, (int(out_features), channels, *[int(patch_size)] * (len(first) - 1)))
