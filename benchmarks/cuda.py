@@ -38,6 +38,7 @@ from properties.runs.local_workers import LocalWorkers
 from properties.runs.options import cores, duration, names
 from properties.runs.plan import make_plan
 from properties.runs.report import Report
+from properties.runs.result import Found
 from properties.runs.shard import run_cases
 from properties.runs.shard_names import COMPILED, HUGE, LANDMARKS
 from properties.trials.faults import available
@@ -139,7 +140,7 @@ def oracles(part: Part) -> None:
 def eager(part: Part) -> None:
     """The default run on Patchify in eager mode, both levels, TF32 off and on."""
     laws = [law.name for law in LAWS if law.on != "compiled" and law.level in LEVELS and law.runs_on(part.device)]
-    _run(part, "eager", laws)
+    _run(part, laws)
 
 
 def compiled(part: Part) -> None:
@@ -147,34 +148,46 @@ def compiled(part: Part) -> None:
     laws = [law.name for law in LAWS if law.on == "compiled" and law.level in LEVELS and law.runs_on(part.device)]
     # Each worker has its own compiler.
     os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = "1"
-    _run(part, "compiled", laws)
+    _run(part, laws)
 
 
-def _run(part: Part, name: str, laws: list[str]) -> None:
+def _run(part: Part, laws: list[str]) -> None:
     """A run in a journal that stays, counted as it is; then a failing case of each law once more, for what it shows."""
-    journal = Journal(part.folder / f"{name}.run")
+    journal = _journal(part)
     if not (journal.folder / "plan.json").exists():
         journal.start(make_plan(PATCHIFY, cases=part.cases, seed=SEED, device=part.device, only=laws))
     plan = journal.plan()
     LocalWorkers(journal, cores(), 60.0).run_shards(journal.left(plan), until=part.until)
     part.finished = not journal.left(plan)
-    report = Report(plan, tuple(journal.results(plan)), stopped=None if part.finished else "budget")
+    found = count_run(part)
+    for law in part.todo(list(found)):
+        verdict = judge_apart(law, Case.from_json(found[law].case), PATCHIFY, part.device, 60.0)
+        part.step(law, f"{verdict} on {found[law].case}")
+
+
+def _journal(part: Part) -> Journal:
+    return Journal(part.path.with_suffix(".run"))
+
+
+def count_run(part: Part) -> dict[str, Found]:
+    """Note what the journal of a part's run holds; the smallest failing case of each law."""
+    journal = _journal(part)
+    plan = journal.plan()
+    report = Report(plan, tuple(journal.results(plan)), stopped="budget" if journal.left(plan) else None)
     found = {law: tally.smallest_failure for law, tally in report.tallies.items() if tally.smallest_failure}
     cases = [case for one in report.results for case in list(plan.cases_of(one.shard).values())[: one.cases]]
     members = ("stopped", "cases", "checks", "properties")
     part.write(
         **{member: value for member, value in report_json(report).items() if member in members},
         tf32_cases=sum(case.tf32 for case in cases),
-        shards=[len(report.results), len(plan.shards)],
+        shards=[len(plan.shards) - len(journal.left(plan)), len(plan.shards)],
         failing={law: f"{one.died or ''} {Case.from_json(one.case).describe()}" for law, one in found.items()},
     )
     print(
         f"  {report.cases} cases, {sum(report.checks.values())} checks; failing: {', '.join(found) or 'none'}",
         flush=True,
     )
-    for law in part.todo(list(found)):
-        verdict = judge_apart(law, Case.from_json(found[law].case), PATCHIFY, part.device, 60.0)
-        part.step(law, f"{verdict} on {found[law].case}")
+    return found
 
 
 def models(part: Part) -> None:
@@ -506,6 +519,8 @@ def main() -> int:
             # Whatever the part has started ends with it.
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            if path.with_suffix(".run").exists() and not read(path).get("done"):
+                count_run(Part(name, options))
         found = read(path)
         found["seconds"] = round(found.get("seconds", 0) + time.monotonic() - begin)
         found["ended"] = ended

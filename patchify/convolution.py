@@ -1,6 +1,5 @@
 """The strided convolution, channels last at both ends: as torch has it, and as one operator under a compiler."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,17 +38,26 @@ def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Te
     return _channels_last(tokens, weight.ndim - 2)
 
 
+def is_whole(x: Tensor, weight: Tensor, stride: int) -> bool:
+    """Whether one call of torch's convolution on CUDA embeds the whole batch."""
+    return x.shape[0] <= _samples_at_a_time(x.shape[1:-1], weight, stride)
+
+
 def _samples_at_a_time(sizes: Sequence[int], weight: Tensor, stride: int) -> int:
     """As many samples as have few enough elements, before and after, for 32 bits to count them in every copy.
 
     Beyond that torch's convolutions fail on CUDA, some of them by reading past their memory (docs/torch-faults.md).
     """
-    tokens = math.prod((size - weight.shape[2]) // stride + 1 for size in sizes)
-    return max(1, _MOST_ELEMENTS // max(math.prod(sizes) * weight.shape[1], tokens * weight.shape[0], 1))
+    # A loop, which Dynamo can trace.
+    pixels, tokens = weight.shape[1], weight.shape[0]
+    for size in sizes:
+        pixels, tokens = pixels * size, tokens * ((size - weight.shape[2]) // stride + 1)
+    return max(1, _MOST_ELEMENTS // max(pixels, tokens, 1))
 
 
-# Inductor (torch 2.13, CPU) cannot compile most convolutions of volumes once sizes are dynamic, stops at a stride
-# mismatch in the backward pass of some images, and compiles others anew at every size. Inside an operator it sees no
+# For CUDA, Inductor compiles the convolution as it is, in less time than an operator of ours takes (docs/cuda.md).
+# On CPUs (torch 2.13) it cannot compile most convolutions of volumes once sizes are dynamic, stops at a stride mismatch
+# in the backward pass of some images, and compiles others anew at every size. Inside an operator it sees no
 # convolution: the graph has one node, which runs what eager mode runs. docs/torch-faults.md has the scripts.
 @torch.library.custom_op("patchify::convolve", mutates_args=())
 def convolve_opaquely(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from patchify.compiling import needs_operators
-from patchify.convolution import convolve, convolve_opaquely
+from patchify.convolution import convolve, convolve_opaquely, is_whole
 
 _CONVOLUTIONS: dict[int, type[nn.Conv1d] | type[nn.Conv2d] | type[nn.Conv3d]] = {
     1: nn.Conv1d,
@@ -120,7 +120,8 @@ class Patchify(nn.Module):
             # With a remainder oneDNN's weight gradient of such images writes past its memory (docs/torch-faults.md).
             for axis in range(1, x.ndim - 1):
                 x = x.narrow(axis, 0, (x.shape[axis] - 1) // self.stride * self.stride + 1)
-        return (convolve_opaquely if needs_operators() else convolve)(x, weight, bias, self.stride)
+        opaque = needs_operators() and not (x.is_cuda and is_whole(x, weight, self.stride))
+        return (convolve_opaquely if opaque else convolve)(x, weight, bias, self.stride)
 
     def _check(self, x: Tensor) -> None:
         if x.ndim != self.data_dim + 2:

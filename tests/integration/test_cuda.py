@@ -88,6 +88,15 @@ def test_part_runs_on_a_cpu(name: str, tmp_path: Path, monkeypatch: pytest.Monke
         assert found["steps"] or name == "indices"
 
 
+def test_run_that_was_cut_short_is_counted_by_its_journal(tmp_path: Path) -> None:
+    cuda.eager(cuda.Part("eager", options(tmp_path, 0.05)))
+    (tmp_path / "eager.json").unlink()
+    cuda.count_run(cuda.Part("eager", options(tmp_path, 0.05)))
+    found = cuda.read(tmp_path / "eager.json")
+    assert found["stopped"] == "budget"
+    assert found["shards"][1] > found["shards"][0]
+
+
 def test_layers_are_judged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is right passes, a mutant is killed, and time that is up is no verdict."""
     mutant = next(one for one in MUTANTS if one.layer.__name__ == "BiasAddedTwice")
