@@ -2,7 +2,8 @@
 
 import sys
 from dataclasses import replace
-from runpy import run_module
+from pathlib import Path
+from runpy import run_path
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from properties.runs.plan import make_plan
 from properties.runs.report import Report
 from properties.runs.result import ShardResult, Tally
 from properties.trials import faults as platform
+from properties.trials import torch_faults
 from properties.trials.fault_scripts import script_fails
 from properties.trials.faults import (
     UNFOLD_BACKWARD,
@@ -60,6 +62,7 @@ def fails(failed: Failed) -> Law:
 NOT_A_NUMBER, WRONG = fails(NAN), fails(THREE)
 
 
+SCRIPTS = Path(torch_faults.__file__).parent
 CONVOLUTION_FAULTS = ("convolution_leaks_nan", "convolution_reads_past", "convolution_sums")
 
 
@@ -82,7 +85,7 @@ def test_a_convolution_that_is_wrong_is_found_out(fault: str, monkeypatch: pytes
     monkeypatch.setattr(functional, "conv2d", wrong)
     monkeypatch.setattr(sys, "argv", [fault, "bfloat16", "2,31,33,3", "2", "3"])
     with pytest.raises(SystemExit, match="3"):
-        run_module(f"properties.trials.torch_faults.{fault}", run_name="__main__")
+        run_path(str(SCRIPTS / f"{fault}.py"), run_name="__main__")
 
 
 def told(prop: Law, dtype: str, **fails: bool) -> tuple[Verdict, list[tuple[Any, ...]]]:

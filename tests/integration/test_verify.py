@@ -47,13 +47,13 @@ def test_report_of_a_correct_layer() -> None:
     assert report.passed
     assert (report.failures, report.expected_failures, report.problems, report.stopped) == ((), (), (), None)
     assert report.seed == 7
-    assert report.checks == {"returns_tensor": 20 + LANDMARKS, "homogeneous": 20}
+    assert report.checks == {"returns_tensor": 20 + LANDMARKS, "homogeneous": 19}
     assert report.cases == 20 + LANDMARKS
     assert report.landmarks == tuple(landmarks())
     assert {axis: tuple(counts) for axis, counts in report.coverage.items()} == CELLS
     assert {sum(counts.values()) for counts in report.coverage.values()} == {20 + LANDMARKS}
     assert report.verdict_line == (
-        f"PASSED: patchify.layer:Patchify: 2 of 2 properties held in {40 + LANDMARKS} checks on {20 + LANDMARKS} cases "
+        f"PASSED: patchify.layer:Patchify: 2 of 2 properties held in {39 + LANDMARKS} checks on {20 + LANDMARKS} cases "
         "(run seed 7)"
     )
     report.raise_if_failed()
@@ -70,7 +70,7 @@ def test_report_of_a_wrong_layer() -> None:
     assert failure.record is None
     assert report.problems == (first,)
     assert report.verdict_line == (
-        "FAILED: tests.integration.test_verify:BiasTwice: 0 of 1 properties held in 20 checks on 20 cases (run seed 7)"
+        "FAILED: tests.integration.test_verify:BiasTwice: 0 of 1 properties held in 19 checks on 20 cases (run seed 7)"
     )
     with pytest.raises(VerificationFailed, match=f"^{re.escape(report.verdict_line + chr(10) * 2 + failure.message)}$"):
         report.raise_if_failed()
@@ -126,7 +126,9 @@ def test_levels() -> None:
 
     assert {prop.level for prop in make_plan(Patchify).properties} == {"contract"}
     assert (levels("robust"), levels("contract", "robust")) == ({"robust"}, {"contract", "robust"})
-    assert make_plan(Patchify, levels=("contract", "robust")).properties == LAWS
+    assert make_plan(Patchify, levels=("contract", "robust")).properties == tuple(
+        prop for prop in LAWS if prop.runs_on("cpu")
+    )
 
 
 def test_dtypes() -> None:
@@ -150,7 +152,7 @@ def test_failure_that_was_expected() -> None:
     assert report.failures == ()
     assert [failure.property for failure in report.expected_failures] == ["zero_input_gives_bias"]
     assert report.verdict_line == (
-        "PASSED: tests.integration.test_verify:BiasTwice: 0 of 1 properties held in 20 checks on 20 cases; "
+        "PASSED: tests.integration.test_verify:BiasTwice: 0 of 1 properties held in 19 checks on 20 cases; "
         "1 failed as expected (run seed 7)"
     )
 
@@ -159,7 +161,7 @@ def test_failure_that_was_expected_and_did_not_come() -> None:
     report = check(expected_failures={"zero_input_gives_bias": "a known bug", "homogeneous": "another"})
     assert not report.passed
     assert report.problems == (
-        "zero_input_gives_bias was expected to fail (a known bug), but passed 20 checks",
+        "zero_input_gives_bias was expected to fail (a known bug), but passed 19 checks",
         "homogeneous was expected to fail, but was not run",
     )
 

@@ -101,6 +101,7 @@ def test_says_something_of_many_trials(prop: Law) -> None:
 # These compare two runs of the layer. Ours computes the same again, bit for bit on most machines; the bound is for
 # layers that need not, such as one that takes another kernel where no gradient is wanted, or for a larger batch.
 RUN_TWICE = {
+    "commutes_with_sample_permutation",
     "same_in_every_layout",
     "functional_call_agrees",
     "samples_independent",
