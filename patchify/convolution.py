@@ -33,9 +33,11 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Ten
 
 
 def _convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
+    differentiated = x.requires_grad or torch._C._are_functorch_transforms_active()
+    axis = _COLUMN if differentiated and _is_unsafe_in_a_row(x.device, x.dtype, weight, stride) else _ROW
     function = functional.conv3d if weight.ndim == 5 else functional.conv2d
-    tokens = function(_channels_first(x), _channels_second(weight), bias, _strides(weight.ndim - 2, stride))
-    return _channels_last(tokens, weight.ndim - 2)
+    given = _channels_first(x, axis), _channels_second(weight, axis)
+    return _channels_last(function(*given, bias, _strides(weight.ndim - 2, stride, axis)), weight.ndim - 2, axis)
 
 
 def is_whole(x: Tensor, weight: Tensor, stride: int) -> bool:
@@ -72,8 +74,9 @@ def input_gradient(cotangent: Tensor, weight: Tensor, sizes: Sequence[int], stri
     for part in torch.split(cotangent, _samples_at_a_time(sizes, weight, stride)):
         # The operator wants an input for its shape and layout, and does not read it.
         unread = part.new_empty(part.shape[0], *sizes, weight.shape[1])
-        gradient, _, _ = _gradients(part, unread, weight, stride, [True, False, False])
-        parts.append(_channels_last(gradient, len(sizes)))
+        axis = _COLUMN if _is_unsafe_in_a_row(part.device, part.dtype, weight, stride) else _ROW
+        gradient, _, _ = _gradients(part, unread, weight, stride, [True, False, False], axis)
+        parts.append(_channels_last(gradient, len(sizes), axis))
     return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
@@ -84,42 +87,56 @@ def weight_gradient(cotangent: Tensor, x: Tensor, patch_size: int, stride: int) 
     most = _samples_at_a_time(x.shape[1:-1], weight, stride)
     total: Tensor | None = None
     for part, of in zip(torch.split(x, most), torch.split(cotangent, most), strict=True):
-        _, gradient, _ = _gradients(of, part, weight, stride, [False, True, False])
+        _, gradient, _ = _gradients(of, part, weight, stride, [False, True, False], _ROW)
         total = gradient if total is None else total + gradient
     assert total is not None
     return total.reshape(weight.shape).contiguous()
 
 
-def _gradients(cotangent: Tensor, x: Tensor, weight: Tensor, stride: int, wanted: list[bool]) -> list[Tensor]:
-    strides = _strides(weight.ndim - 2, stride)
+def _gradients(
+    cotangent: Tensor, x: Tensor, weight: Tensor, stride: int, wanted: list[bool], axis: int
+) -> list[Tensor]:
+    strides = _strides(weight.ndim - 2, stride, axis)
     none, ones = [0] * len(strides), [1] * len(strides)
     gradients: list[Tensor] = torch.ops.aten.convolution_backward(
-        _channels_first(cotangent), _channels_first(x), _channels_second(weight), None, strides, none, ones,
-        False, none, 1, wanted,
+        _channels_first(cotangent, axis), _channels_first(x, axis), _channels_second(weight, axis), None, strides, none,
+        ones, False, none, 1, wanted,
     )  # fmt: skip
     return gradients
 
 
-# A sequence is an image of one row: torch convolves images and volumes channels last, and would copy a sequence.
+# A sequence is an image of one row: torch convolves images and volumes channels last, and would copy a sequence. As an
+# image of one column it takes oneDNN up to twelve times as long.
+_ROW, _COLUMN = 2, 3
 
 
-def _channels_first(x: Tensor) -> Tensor:
+def _is_unsafe_in_a_row(device: torch.device, dtype: torch.dtype, weight: Tensor, stride: int) -> bool:
+    """Whether oneDNN's input gradient of overlapping windows of a row may write past its memory.
+
+    Seen from a ``C_out * P`` of 20,000 on, with more than one input channel (docs/torch-faults.md).
+    """
+    overlaps = weight.ndim == 3 and 1 < stride < weight.shape[2]
+    many = weight.shape[1] > 1 and weight.shape[0] * weight.shape[2] > 2**14
+    return device.type == "cpu" and dtype == torch.float32 and overlaps and many
+
+
+def _channels_first(x: Tensor, axis: int) -> Tensor:
     """``[B, *s, C]`` as a view ``[B, C, *s]`` of an image or a volume."""
-    return x.movedim(-1, 1).unsqueeze(2) if x.ndim == 3 else x.movedim(-1, 1)
+    return x.movedim(-1, 1).unsqueeze(axis) if x.ndim == 3 else x.movedim(-1, 1)
 
 
-def _channels_second(weight: Tensor) -> Tensor:
+def _channels_second(weight: Tensor, axis: int) -> Tensor:
     """``[C_out, C_in, P, ...]`` as the weight of an image or a volume."""
-    return weight.unsqueeze(2) if weight.ndim == 3 else weight
+    return weight.unsqueeze(axis) if weight.ndim == 3 else weight
 
 
-def _strides(data_dim: int, stride: int) -> list[int]:
-    return [1, stride] if data_dim == 1 else [stride] * data_dim
+def _strides(data_dim: int, stride: int, axis: int) -> list[int]:
+    return [stride if axis == _COLUMN else 1, stride if axis == _ROW else 1] if data_dim == 1 else [stride] * data_dim
 
 
-def _channels_last(x: Tensor, data_dim: int) -> Tensor:
+def _channels_last(x: Tensor, data_dim: int, axis: int) -> Tensor:
     """What torch made of an image or a volume, as ``[B, *s, C]``, contiguous."""
-    return (x.squeeze(2) if data_dim == 1 else x).movedim(1, -1).contiguous()
+    return (x.squeeze(axis) if data_dim == 1 else x).movedim(1, -1).contiguous()
 
 
 @convolve_opaquely.register_fake

@@ -197,7 +197,7 @@ def _under_autocast(trial: Trial, layer: Any, doing: str, called: Callable[[Tens
         trial.expect(gradient is not None, f"no gradient reaches the {name} under autocast", observed="None")
         assert gradient is not None
         what = f"values of the {name} gradient under autocast are further off than {low} explains"
-        trial.close(what, gradient, expected(trial.expected_gradient(name), dtype), name)
+        trial.close(what, gradient, expected(trial.expected_gradient(name), gradient.dtype), name)
 
 
 @law("H6", on="compiled")

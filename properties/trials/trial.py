@@ -26,6 +26,9 @@ from properties.trials.tensors import TORCH_DTYPES, Tensors, tensors
 from properties.trials.verdict import Failed, Place, Violation
 
 WEIGHT_GRADIENT = "torch's fault: oneDNN's weight gradient of a strided 1 x 1 convolution writes past its memory"
+INPUT_GRADIENT = "torch's fault: oneDNN's input gradient of overlapping windows of a sequence writes past its memory"
+# The product of output channels and patch size up to which that one has never been seen.
+_FEW = 2**14
 
 
 # How a layer is called, by the mode of a case.
@@ -391,23 +394,51 @@ class Trial:
         Raises:
             TorchFault: where its script is seen to fail for a convolution of the layer.
         """
+        if self.device.type != "cpu":
+            return
         if any(script_fails("convolution_weight_gradient", *each) for each in self._strided_pixels):
             raise TorchFault(WEIGHT_GRADIENT)
+        if any(script_fails("convolution_input_gradient", *each) for each in self._overlapping_sequences):
+            raise TorchFault(INPUT_GRADIENT)
 
     @cached_property
     def _strided_pixels(self) -> set[tuple[str, tuple[int, ...], int, int]]:
         """What the fault may befall: dtype, shape, patch_size 1 and stride of the layer's convolutions of one pixel."""
         spec = self.case.spec
-        if self.device.type != "cpu" or spec.patch_size > 1 or spec.step == 1:
+        if spec.patch_size > 1 or spec.step == 1:
             return set()
-        x = self.make_input().detach()
-        with torch.no_grad(), Convolutions() as convolutions:
-            self.call(self.make_layer(), x)
         return {
             (str(x.dtype).removeprefix("torch."), tuple(x.movedim(1, -1).shape), 1, max(strides))
-            for x, strides in convolutions.found
+            for x, strides in self._convolutions(input_gradient=False)
             if x.ndim > 2 and any((n - 1) % by for n, by in zip(x.shape[2:], strides, strict=True))
         }
+
+    @cached_property
+    def _overlapping_sequences(self) -> set[tuple[str, tuple[int, ...], int, int, int]]:
+        """What the fault may befall: dtype, shape, patch_size, stride and output channels of sequences in a row."""
+        spec = self.case.spec
+        many = spec.in_features > 1 and spec.out_features * spec.patch_size > _FEW
+        if not (many and spec.data_dim == 1 and 1 < spec.step < spec.patch_size):
+            return set()
+        return {
+            (
+                str(x.dtype).removeprefix("torch."),
+                (len(x), x.shape[-1], x.shape[1]),
+                spec.patch_size,
+                spec.step,
+                spec.out_features,
+            )
+            for x, strides in self._convolutions(input_gradient=True)
+            if x.shape[-1] > 1 and x.shape[2:].numel() == x.shape[-1]
+        }
+
+    def _convolutions(self, *, input_gradient: bool) -> list[tuple[Tensor, list[int]]]:
+        """Input and strides of each convolution in a forward pass of the layer."""
+        x = self.make_input().detach().requires_grad_(input_gradient)
+        convolutions = Convolutions()
+        with convolutions:
+            self.call(self.make_layer(), x)
+        return convolutions.found
 
     def exercise(self, layer: Any, x: Tensor, cotangent: Tensor) -> Tensor:
         """Run forward and, where there is something to differentiate, backward, and return the output.

@@ -44,6 +44,7 @@ MODELS: dict[str, Model] = {
     "wav2vec 400/320": Model(Spec(1, 512, 1, 400, stride=320, bias=True), ((2, 16000), (1, 7001))),
     "EEG, patch 200": Model(Spec(19, 200, 1, 200, bias=True), ((4, 1600), (1, 1999))),
     "points in time": Model(Spec(7, 128, 1, 1, bias=True), ((4, 336), (2, 97))),
+    "wide sequence, overlapping": Model(Spec(16, 4096, 1, 16, stride=2, bias=True), ((2, 19), (3, 65))),
     "sequence, patch 16": Model(Spec(4, 64, 1, 16, bias=True), ((4, 512), (1, 777))),
     "UNETR 16": Model(Spec(1, 768, 3, 16, bias=True), ((2, 64, 64, 64), (1, 96, 80, 70))),
     "video tubes": Model(Spec(3, 192, 3, 4, bias=False), ((1, 16, 112, 112), (2, 9, 50, 61))),

@@ -13,7 +13,8 @@ from torch._dynamo.exc import InternalTorchDynamoError
 from torch.nn import functional
 
 from patchify import LinearPatchify, Patchify
-from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case, Input, Spec
+from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
+from properties.cases.history import Forward
 from properties.cases.landmarks import landmarks
 from properties.laws.compiled import (
     compiled_gradients,
@@ -22,13 +23,16 @@ from properties.laws.compiled import (
     compiler_does_not_fail,
     compiles_without_graph_break,
 )
+from properties.laws.functional import runs_under_autocast
+from properties.laws.gradients import input_gradient_exact
+from properties.laws.histories import right_after_any_history
 from properties.laws.law import Law
 from properties.laws.values import values_exact
 from properties.runs.plan import make_plan
 from properties.runs.report import Report
 from properties.runs.result import ShardResult, Tally
 from properties.trials import faults as platform
-from properties.trials import torch_faults
+from properties.trials import playing, torch_faults
 from properties.trials.fault_scripts import script_fails
 from properties.trials.faults import (
     UNFOLD_BACKWARD,
@@ -36,10 +40,11 @@ from properties.trials.faults import (
 )
 from properties.trials.implementation import CannotRun
 from properties.trials.settings import undisturbed
-from properties.trials.trial import Trial
+from properties.trials.trial import INPUT_GRADIENT, Trial
 from properties.trials.verdict import Failed, Inapplicable, Passed, Place, Verdict, Violation
 from tests.correct import UnfoldedLinear
 from tests.mutants.compiled import ChannelsLastView, CompiledWeightGradientDoubled
+from tests.mutants.forward import BiasAddedTwice
 
 # One channel, of which the last pixel has no pair, and a weight that is stored channels last.
 ALONE = Case(
@@ -147,6 +152,38 @@ def test_layers_built_on_unfold_are_not_blamed_for_inductor() -> None:
         assert not any(corrupts_memory(Trial(PATCHES_OF_16, layer)) for layer in (Patchify, LinearPatchify))
     found = compiled_gradients.judge_case(PATCHES_OF_16, UnfoldedLinear)
     assert found == Inapplicable(UNFOLD_BACKWARD, torch_fault=True) if faulty else isinstance(found, Passed)
+
+
+def test_sequences_whose_input_gradient_ends_the_process_are_nobodys_fault() -> None:
+    """Ours, which oneDNN takes for a column there, is judged."""
+    spec, given = Spec(16, 4096, 1, 16, stride=2, bias=True), Input(2, (19,), "float32")
+    case = Case(spec, given, backward=Backward(("input",), "ones"))
+    if script_fails("convolution_input_gradient", "float32", case.input_shape, 16, 2, 4096):
+        assert input_gradient_exact.judge_case(case, ChannelsLastView) == Inapplicable(INPUT_GRADIENT, torch_fault=True)
+    assert isinstance(input_gradient_exact.judge_case(case, Patchify), Passed)
+
+
+def test_a_wrong_call_of_a_history_may_be_torchs_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked for the call that was wrong, and no layer is blamed where it is."""
+    case = Case(Spec(1, 8, 1, 2, bias=True), Input(1, (4,)), history=(Forward(), Forward(sizes=1)))
+    assert isinstance(right_after_any_history.judge_case(case, BiasAddedTwice), Failed)
+    asked: list[tuple[int, ...]] = []
+
+    def behind(trial: Trial, *_: object) -> str:
+        asked.append(trial.case.input.sizes)
+        return "torch's fault: for this test"
+
+    monkeypatch.setattr(playing, "fault_behind", behind)
+    lost = Inapplicable("torch's fault: for this test", torch_fault=True)
+    assert right_after_any_history.judge_case(case, BiasAddedTwice) == lost
+    assert asked == [(4,)]
+
+
+def test_what_overflows_in_the_parameters_dtype_is_right_under_autocast() -> None:
+    """A sum of 66,300, which bfloat16 holds, is infinite as a gradient in float16."""
+    given, backward = Input(1, (26, 50, 51), "float16"), Backward(("bias",), "ones")
+    case = Case(Spec(1, 1, 3, 1, bias=True), given, Fill("exact", 0), backward=backward, autocast="bfloat16")
+    assert isinstance(runs_under_autocast.judge_case(case, Patchify), Passed)
 
 
 def test_layers_without_unfold_are_judged_where_unfold_fails() -> None:
