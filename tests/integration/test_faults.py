@@ -14,7 +14,6 @@ from torch.nn import functional
 
 from patchify import LinearPatchify, Patchify
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
-from properties.cases.history import Forward
 from properties.cases.landmarks import landmarks
 from properties.laws.compiled import (
     compiled_gradients,
@@ -43,8 +42,9 @@ from properties.trials.settings import undisturbed
 from properties.trials.trial import INPUT_GRADIENT, Trial
 from properties.trials.verdict import Failed, Inapplicable, Passed, Place, Verdict, Violation
 from tests.correct import UnfoldedLinear
+from tests.helpers.mutant_cases import load_cases
 from tests.mutants.compiled import ChannelsLastView, CompiledWeightGradientDoubled
-from tests.mutants.forward import BiasAddedTwice
+from tests.mutants.histories import OutputKeptByTensor
 
 # One channel, of which the last pixel has no pair, and a weight that is stored channels last.
 ALONE = Case(
@@ -165,8 +165,8 @@ def test_sequences_whose_input_gradient_ends_the_process_are_nobodys_fault() -> 
 
 def test_a_wrong_call_of_a_history_may_be_torchs_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked for the call that was wrong, and no layer is blamed where it is."""
-    case = Case(Spec(1, 8, 1, 2, bias=True), Input(1, (4,)), history=(Forward(), Forward(sizes=1)))
-    assert isinstance(right_after_any_history.judge_case(case, BiasAddedTwice), Failed)
+    case = load_cases()["histories.OutputKeptByTensor"]
+    assert isinstance(right_after_any_history.judge_case(case, OutputKeptByTensor), Failed)
     asked: list[tuple[int, ...]] = []
 
     def behind(trial: Trial, *_: object) -> str:
@@ -175,8 +175,8 @@ def test_a_wrong_call_of_a_history_may_be_torchs_fault(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(playing, "fault_behind", behind)
     lost = Inapplicable("torch's fault: for this test", torch_fault=True)
-    assert right_after_any_history.judge_case(case, BiasAddedTwice) == lost
-    assert asked == [(4,)]
+    assert right_after_any_history.judge_case(case, OutputKeptByTensor) == lost
+    assert asked == [case.input.sizes]
 
 
 def test_what_overflows_in_the_parameters_dtype_is_right_under_autocast() -> None:
