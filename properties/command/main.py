@@ -35,6 +35,8 @@ from properties.trials.faults import available
 from properties.trials.implementation import CannotRun
 
 PASSED, FAILED, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
+# Some of what was to be checked was not.
+INCOMPLETE = COULD_NOT_RUN
 _WIDTH_OF_A_FILE = 120
 # Options that are not part of the plan, so that a run that is resumed may be given others.
 _OF_EVERY_RUN = ("regressions", "case-timeout", "json", "no-shrink")
@@ -43,7 +45,7 @@ _OF_EVERY_RUN = ("regressions", "case-timeout", "json", "no-shrink")
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
-    0: passed; 1: a property failed, or a mutant was missed; 2: could not run; 130: interrupted.
+    0: passed; 1: a property failed, or a mutant was missed; 2: could not run, or not all of it; 130: interrupted.
     """
     parser = argparse.ArgumentParser(prog="patchify-verify", description="Verify an implementation of Patchify.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -173,7 +175,7 @@ def _conclude(console: Console, report: Report, given: argparse.Namespace) -> in
         write_json(report, given.json)
     if report.stopped == "interrupted":
         return INTERRUPTED
-    return PASSED if report.passed else FAILED
+    return PASSED if report.passed else INCOMPLETE if report.incomplete else FAILED
 
 
 @contextmanager

@@ -189,7 +189,8 @@ class ContractRun:
     def _finish(self, session: pytest.Session) -> None:
         passed = self.report.passed
         if session.exitstatus == pytest.ExitCode.OK and not passed:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            incomplete = self.report.incomplete
+            session.exitstatus = pytest.ExitCode.INTERRUPTED if incomplete else pytest.ExitCode.TESTS_FAILED
         if self._option("json"):
             write_json(self.report, self._option("json"))
 

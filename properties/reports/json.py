@@ -17,6 +17,7 @@ def report_json(report: Report) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "passed": report.passed,
+        "incomplete": report.incomplete,
         "verdict": report.verdict_line,
         "problems": list(report.problems),
         "implementation": report.plan.name,
@@ -40,6 +41,7 @@ def report_json(report: Report) -> dict[str, Any]:
                 "failed": report.tallies[prop.name].failed,
                 "inapplicable": report.tallies[prop.name].inapplicable,
                 "lost_to_torch": report.tallies[prop.name].lost,
+                "not_judged": report.tallies[prop.name].not_judged,
                 "worst_slack": report.tallies[prop.name].slack,
                 "fails_below": rates.get(prop.name),
                 "expected_failure": report.plan.expected_failures.get(prop.name),

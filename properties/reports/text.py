@@ -85,6 +85,8 @@ def _table(report: Report) -> Table:
             verdict = Text("failed as expected", style="yellow")
         else:
             verdict = Text("passed", style="green") if tally.checks else Text("NO CHECK", style="bold red")
+            if tally.not_judged:
+                verdict = Text(f"NOT JUDGED on {sum(tally.not_judged.values())}", style="bold red")
         table.add_row(
             prop.name,
             " ".join(prop.clauses),

@@ -22,11 +22,12 @@ from properties.trials.implementation import CannotRun
 
 @dataclass(frozen=True)
 class Death:
-    """A check that the process did not survive."""
+    """A check that the process did not survive, or, where it ``hung``, that it did not answer in time."""
 
     case: str
     property: str
     how: str
+    hung: bool = False
 
 
 @dataclass(frozen=True)

@@ -125,5 +125,5 @@ class Pool:
             raise CannotRun(f"a worker could not start: {how}")
         content = (self.folder / f"worker{worker.process.pid}").read_text().strip()
         begun = dict(zip(("shard", "case", "property"), json.loads(content), strict=True)) if content else None
-        check = Death(begun["case"], begun["property"], how) if begun else None
+        check = Death(begun["case"], begun["property"], how, hangs) if begun else None
         return death(worker.task, how, check)

@@ -117,26 +117,42 @@ class Report:
         """Why the run did not pass, a line for each reason."""
         lines = [failure.message.splitlines()[0] for failure in self.failures]
         for name, tally in self.tallies.items():
-            if tally.checks == 0 and (self._whole or self._idle):
+            if tally.checks == 0 and not tally.not_judged and (self._whole or self._idle):
                 reasons = "; ".join(f"{reason} ({n})" for reason, n in tally.inapplicable.items()) or "no case was run"
                 lines.append(f"{name} ran no check: {reasons}")
             elif name in self.plan.expected_failures and tally.failed == 0 and self._whole:
                 reason = self.plan.expected_failures[name]
                 lines.append(f"{name} was expected to fail ({reason}), but passed {tally.passed} checks")
-        for result in self.results:
-            if result.left_out:
-                lines.append(
-                    f"shard {result.shard} was given up after {result.deaths} deaths of its process: "
-                    f"{result.left_out} of {result.cases + result.left_out} cases were not run"
-                )
         for name in sorted(self.plan.expected_failures.keys() - self.tallies.keys()):
             lines.append(f"{name} was expected to fail, but was not run")
-        return tuple(lines)
+        return (*lines, *self.not_judged)
+
+    @property
+    def not_judged(self) -> tuple[str, ...]:
+        """What was to be checked and was not, since a process did not answer in time or ended too often."""
+        return (
+            *(
+                f"{name} was not judged on {count} cases: {how}"
+                for name, tally in self.tallies.items()
+                for how, count in tally.not_judged.items()
+            ),
+            *(
+                f"shard {result.shard} was given up after {result.deaths} deaths of its process: "
+                f"{result.left_out} of {result.cases + result.left_out} cases were not run"
+                for result in self.results
+                if result.left_out
+            ),
+        )
 
     @property
     def passed(self) -> bool:
         """Whether every property that was asked for ran and held, those apart that were expected to fail and did."""
         return not self.problems
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether nothing speaks against the implementation but that some of it was not judged."""
+        return bool(self.not_judged) and self.problems == self.not_judged
 
     @property
     def _whole(self) -> bool:
@@ -163,7 +179,7 @@ class Report:
     @property
     def verdict_line(self) -> str:
         """The verdict in one line."""
-        held = sum(tally.checks > 0 and tally.failed == 0 for tally in self.tallies.values())
+        held = sum(tally.checks > 0 and tally.failed == 0 and not tally.not_judged for tally in self.tallies.values())
         counts = (
             f"{held} of {len(self.tallies)} properties held in {sum(self.checks.values())} checks on {self.cases} cases"
         )
@@ -181,8 +197,9 @@ class Report:
             "fail_fast": "; stopped at the first failure",
             "interrupted": "; interrupted",
         }
+        verdict = "PASSED" if self.passed else "INCOMPLETE" if self.incomplete else "FAILED"
         return (
-            f"{'PASSED' if self.passed else 'FAILED'}: {self.plan.name}: {counts}{faults}{expected}{part}"
+            f"{verdict}: {self.plan.name}: {counts}{faults}{expected}{part}"
             f"{early[self.stopped] if self.stopped else ''} (run seed {self.seed})"
         )
 

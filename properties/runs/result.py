@@ -10,12 +10,12 @@ from properties.cases.factors import cells, emptied, row
 from properties.cases.shrinking import complexity
 from properties.laws import LAWS
 from properties.runs.shard_names import LANDMARKS
-from properties.trials.verdict import Failed, Inapplicable, Passed, Verdict
+from properties.trials.verdict import Failed, Inapplicable, NotJudged, Passed, Verdict
 
 _COMPILED = {prop.name for prop in LAWS if prop.on == "compiled"}
 _AUTOCASTING = {prop.name for prop in LAWS if prop.autocast}
 _EMPTYING = {prop.name for prop in LAWS if prop.empty_batch}
-_KINDS = {kind.__name__.lower(): kind for kind in (Passed, Failed, Inapplicable)}
+_KINDS = {kind.__name__.lower(): kind for kind in (Passed, Failed, Inapplicable, NotJudged)}
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,15 @@ class Found:
 class Tally:
     """The verdicts of one property, counted.
 
-    ``inapplicable`` counts by reason; ``lost`` are those among them whose reason is a fault of torch.
+    ``inapplicable`` counts by reason; ``lost`` are those among them whose reason is a fault of torch. ``not_judged``
+    counts the checks for which time was up, by how that was noticed.
     """
 
     passed: int = 0
     failed: int = 0
     inapplicable: dict[str, int] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)
+    not_judged: dict[str, int] = field(default_factory=dict)
     slack: float | None = None
     smallest_failure: Found | None = None
 
@@ -87,6 +89,8 @@ class Tally:
                 return cls(failed=1, smallest_failure=Found(case.to_json(), shard, died))
             case Inapplicable(reason, torch_fault):
                 return cls(inapplicable={reason: 1}, lost={reason: 1} if torch_fault else {})
+            case NotJudged(how):
+                return cls(not_judged={how: 1})
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -108,6 +112,7 @@ class Tally:
             self.failed + other.failed,
             dict(Counter(self.inapplicable) + Counter(other.inapplicable)),
             dict(Counter(self.lost) + Counter(other.lost)),
+            dict(Counter(self.not_judged) + Counter(other.not_judged)),
             max(slacks, default=None),
             min(failures, key=lambda found: complexity(Case.from_json(found.case)), default=None),
         )
@@ -170,7 +175,7 @@ def gather(shard: str, results: Iterable[CaseResult]) -> ShardResult:
 
 def _reached(result: CaseResult) -> Iterator[dict[str, str]]:
     """The cells in which some property said yes or no."""
-    judged = {name for name, verdict in result.verdicts.items() if not isinstance(verdict, Inapplicable)}
+    judged = {name for name, verdict in result.verdicts.items() if not isinstance(verdict, Inapplicable | NotJudged)}
     compiled = bool(judged & _COMPILED)
     if judged:
         yield cells(result.case, compiled=compiled)

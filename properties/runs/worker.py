@@ -16,7 +16,7 @@ from properties.runs.journal import Journal
 from properties.runs.plan import Plan
 from properties.runs.result import Found, gather
 from properties.runs.shard import run_case
-from properties.trials.verdict import Failed, Verdict
+from properties.trials.verdict import Failed, NotJudged
 
 # Deaths after which the rest of a shard is given up: each costs a new process.
 MOST_DEATHS = 3
@@ -58,7 +58,7 @@ def _run(
     deaths = journal.deaths(shard)
     given_up = len(deaths) >= MOST_DEATHS
     for name, case in list(cases.items())[len(results) :]:
-        died = {death.property: death.how for death in deaths if death.case == name}
+        died = {death.property: death for death in deaths if death.case == name}
         if given_up and not died:
             break
         if until is not None and time.monotonic() >= until:
@@ -69,8 +69,9 @@ def _run(
             result = run_case(plan, alive, case, name, lambda case, prop: check.begin(shard, case, prop))
         finally:
             check.end()
-        fatal: dict[str, Verdict] = {prop: Failed(how) for prop, how in died.items()}
-        result = replace(result, verdicts={**result.verdicts, **fatal}, died=died)
+        fatal = {prop: NotJudged(death.how) if death.hung else Failed(death.how) for prop, death in died.items()}
+        how = {prop: death.how for prop, death in died.items()}
+        result = replace(result, verdicts={**result.verdicts, **fatal}, died=how)
         journal.add(shard, result)
         results.append(result)
         connection.send((shard, len(results), len(cases), result.failed))

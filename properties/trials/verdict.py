@@ -1,4 +1,4 @@
-"""What a law says of a trial: passed, failed or inapplicable."""
+"""What a law says of a trial: passed, failed, inapplicable, or nothing since time was up."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -67,7 +67,14 @@ class Inapplicable:
     torch_fault: bool = False
 
 
-Verdict = Passed | Failed | Inapplicable
+@dataclass(frozen=True)
+class NotJudged:
+    """The process that was to judge did not answer in time: slow or hanging, which is neither right nor wrong."""
+
+    how: str
+
+
+Verdict = Passed | Failed | Inapplicable | NotJudged
 
 
 class Violation(AssertionError):  # noqa: N818 - it reads as what happened

@@ -20,7 +20,7 @@ from properties.cases.landmarks import landmarks
 from properties.laws import LAWS
 from properties.runs.plan import make_plan
 from properties.trials.implementation import resolve
-from properties.trials.verdict import Failed, Inapplicable, Passed, Verdict
+from properties.trials.verdict import Failed, Inapplicable, NotJudged, Passed, Verdict
 from tests.correct import CORRECT
 from tests.mutants import MUTANTS
 
@@ -73,6 +73,8 @@ def told(verdict: Verdict) -> str:
             return f"failed at {verdict.where}: {verdict.what}"
         case Inapplicable():
             return f"inapplicable: {verdict.reason}"
+        case NotJudged():
+            return f"not judged: {verdict.how}"
 
 
 def main() -> None:

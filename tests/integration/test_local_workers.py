@@ -13,14 +13,16 @@ from typing import Any
 
 import pytest
 
+from properties.cases.case import Case
 from properties.command.main import main
 from properties.failures.record import read_record
 from properties.failures.replay import Outcome, replay
 from properties.runs.engine import carry_out
+from properties.runs.failure import Failure
 from properties.runs.journal import Death, Journal
 from properties.runs.local_workers import LocalWorkers
 from properties.runs.plan import Plan, make_plan
-from properties.runs.report import Report
+from properties.runs.report import Report, VerificationFailed
 from properties.runs.verify import run
 from properties.runs.worker import MOST_DEATHS
 
@@ -69,14 +71,11 @@ def test_plan_is_plain_data() -> None:
         ("Segfaults", "process died (signal 11)"),
         ("Exits", "process died (exit code 7)"),
         ("Killed", "process died (signal 9: killed, as for lack of memory)"),
-        ("Hangs", "process died (no answer within 10 seconds)"),
     ],
 )
 def test_death_leaves_a_record(tmp_path: Path, name: str, how: str) -> None:
     plan = plan_of(f"tests.helpers.crashing:{name}", cases=30, only=["zero_input_gives_bias"])
-    report = run_plan(
-        plan, tmp_path / "run", case_timeout=10.0 if name == "Hangs" else None, regressions=tmp_path / "records"
-    )
+    report = run_plan(plan, tmp_path / "run", regressions=tmp_path / "records")
     (failure,) = report.failures
     assert failure.message.splitlines()[:2] == [
         f"zero_input_gives_bias failed: {how}",
@@ -91,6 +90,29 @@ def test_death_leaves_a_record(tmp_path: Path, name: str, how: str) -> None:
     assert report.problems[-1] == (
         f"shard random0 was given up after 3 deaths of its process: {result.left_out} of 30 cases were not run"
     )
+
+
+def test_what_does_not_answer_is_neither_right_nor_wrong(tmp_path: Path) -> None:
+    """A run in which checks were not judged does not pass, and does not fail either."""
+    how = "process died (no answer within 10 seconds)"
+    plan = plan_of("tests.helpers.crashing:Hangs", cases=30, only=["zero_input_gives_bias"])
+    report = run_plan(plan, tmp_path / "run", case_timeout=10.0)
+    (result,) = report.results
+    assert (report.passed, report.incomplete, report.failures) == (False, True, ())
+    assert (
+        report.problems
+        == report.not_judged
+        == (
+            f"zero_input_gives_bias was not judged on {MOST_DEATHS} cases: {how}",
+            f"shard random0 was given up after 3 deaths of its process: {result.left_out} of 30 cases were not run",
+        )
+    )
+    assert report.verdict_line.startswith("INCOMPLETE: tests.helpers.crashing:Hangs: 0 of 1 properties held in ")
+    with pytest.raises(VerificationFailed, match="INCOMPLETE"):
+        report.raise_if_failed()
+    assert main(["run", "--resume", str(tmp_path / "run")]) == 2
+    failing = replace(report, failures=(Failure("homogeneous", Case(), "homogeneous failed"),))
+    assert (failing.incomplete, failing.verdict_line.split(":")[0]) == (False, "FAILED")
 
 
 def test_other_shards_finish(tmp_path: Path) -> None:
