@@ -28,7 +28,7 @@ from properties.runs.executor_workers import ExecutorWorkers
 from properties.runs.journal import Journal
 from properties.runs.local_workers import LocalWorkers
 from properties.runs.merge import merge
-from properties.runs.options import OPTIONS, add_options, cores, count, duration, names, part, seeds
+from properties.runs.options import OPTIONS, add_options, cores, count, duration, names, part, seeds, something
 from properties.runs.plan import plan_from_options
 from properties.runs.report import Report
 from properties.trials.faults import available
@@ -54,7 +54,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     run_parser.add_argument("--budget", type=duration, metavar="TIME", help="stop between cases after 90s, 10m, 2h")
     run_parser.add_argument("--jobs", type=count, metavar="N", help="processes (default: one for each core)")
     run_parser.add_argument(
-        "--dask", metavar="ADDRESS", help="run on the workers of this Dask scheduler, such as tcp://host:8786"
+        "--dask",
+        type=something,
+        metavar="ADDRESS",
+        help="run on the workers of this Dask scheduler, such as tcp://host:8786",
     )
     run_parser.add_argument(
         "--shard", type=part, metavar="I/N", help="run only the I-th of N parts; merge puts the parts together"

@@ -48,6 +48,7 @@ def report_json(report: Report) -> dict[str, Any]:
             }
             for prop in report.plan.properties
         ],
+        "left_out": [prop.name for prop in report.plan.left_out],
         "coverage": {
             "cases": report.coverage,
             **{

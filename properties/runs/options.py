@@ -87,8 +87,16 @@ def expectation(text: str) -> tuple[str, str]:
     return name, reason
 
 
+def something(text: str) -> str:
+    """A text that is not empty, as one is that a variable gives which is not set."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("must not be empty")
+    return text
+
+
 OPTIONS: dict[str, dict[str, Any]] = {
     "implementation": {
+        "type": something,
         "metavar": "MODULE:NAME",
         "help": f"what to verify (default: {DEFAULT_IMPLEMENTATION}; for a record, what it names)",
     },
@@ -104,6 +112,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "cases": {"type": int, "metavar": "N", "help": "random cases to draw (default: those of the profile)"},
     "seed": {"type": int, "metavar": "N", "help": "the run seed, which repeats a run (default: a fresh one, printed)"},
     "device": {
+        "type": something,
         "metavar": "DEVICE",
         "help": f"where to run, such as cpu or cuda (default: {DEFAULT_DEVICE}; for a record, what it names)",
     },

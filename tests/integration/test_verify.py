@@ -21,9 +21,12 @@ from properties.cases.case import DTYPES
 from properties.cases.factors import CELLS
 from properties.cases.landmarks import landmarks
 from properties.laws import LAWS
+from properties.laws.law import Law
 from properties.reports.text import print_report
 from properties.runs.plan import make_plan
 from properties.runs.result import Tally
+from properties.runs.verify import run
+from properties.trials.trial import Trial
 
 LANDMARKS = len(landmarks())
 
@@ -144,6 +147,32 @@ def test_property_that_ran_no_check_fails_the_run() -> None:
         report.raise_if_failed()
     without_bias = verify(Patchify, cases=1, seed=7, only=["bias_gradient_bounded"], dtypes=["float64"], budget=1e-9)
     assert without_bias.problems == ("bias_gradient_bounded ran no check: no case was run",)
+
+
+def test_error_of_the_harness_is_no_failure_of_the_layer() -> None:
+    """The report says which line raised, and the run is no verdict."""
+
+    def judge(trial: Trial) -> None:
+        raise ZeroDivisionError("a bug\nin a law")
+
+    broken = Law("broken", ("C7",), "Cannot be judged.", judge, on="drawn")
+    plan = replace(make_plan(Patchify, cases=3, seed=7, strength=0, only=["homogeneous"]), properties=(broken,))
+    report = run(plan)
+    assert (report.passed, report.incomplete, report.failures) == (False, True, ())
+    (line,) = report.problems
+    told = r"the harness failed, in test_verify.py, line \d+: ZeroDivisionError: a bug in a law"
+    assert re.fullmatch(rf"broken was not judged on 3 cases: {told}", line)
+
+
+def test_laws_of_another_device_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """A run of a level says which of its laws this device cannot show; one that names its laws leaves none out."""
+    plan = make_plan(Patchify, cases=0, levels=("contract", "robust"))
+    print_report(Report(plan, ()), Console(width=200))
+    names = [prop.name for prop in LAWS if prop.device == "cuda"]
+    assert names
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("not judged on cpu: "))
+    assert line == "not judged on cpu: " + ", ".join(f"{name} (on cuda alone)" for name in names)
+    assert make_plan(Patchify, only=["homogeneous"]).left_out == ()
 
 
 def test_failure_that_was_expected() -> None:
