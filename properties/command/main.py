@@ -158,6 +158,8 @@ def _script(console: Console, given: argparse.Namespace) -> int:
 def _run(console: Console, given: argparse.Namespace) -> int:
     with _journal(given) as journal:
         plan = journal.plan()
+        # What cannot be read is told before anything is run, not after it.
+        journal.check(plan)
         if given.dask is None:
             available(plan.device)
         console.print(headline(plan), soft_wrap=True, highlight=False)

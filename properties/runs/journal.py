@@ -8,16 +8,20 @@ says why early, if it did. Whatever is killed, and when, what is written stays.
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from properties.cases.case import Case
-from properties.failures.record import Record
+from properties.failures.record import Record, RecordError
 from properties.runs.plan import Plan
 from properties.runs.result import CaseResult, ShardResult, gather
 from properties.trials.implementation import CannotRun
+
+Read = TypeVar("Read")
+# Why a run ended early, if it did.
+STOPPED = (None, "budget", "fail_fast", "interrupted")
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,10 @@ class Journal:
         if plan.unnamed:
             raise CannotRun(f"{plan.name} cannot be imported by another process: define it in a module")
         self.folder.mkdir(parents=True, exist_ok=True)
+        if not plan.shards:
+            raise CannotRun(
+                f"part {plan.part[0]} of {plan.part[1]} of this run holds no cases: cut it into fewer parts"
+            )
         if any(self.folder.iterdir()):
             raise CannotRun(f"{self.folder} is not empty: resume the run in it, or name another folder")
         _write_whole(self.folder / "plan.json", _json(plan.to_json()))
@@ -55,11 +63,18 @@ class Journal:
         Raises:
             CannotRun: where there is none, or it cannot be carried out here.
         """
-        path = self.folder / "plan.json"
-        try:
-            return Plan.from_json(json.loads(path.read_text()))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise CannotRun(f"{path} holds no plan of a run that can go on: {type(error).__name__}: {error}") from error
+        return _believed(self.folder / "plan.json", lambda text: Plan.from_json(json.loads(text)))
+
+    def check(self, plan: Plan) -> None:
+        """Read everything.
+
+        Raises:
+            CannotRun: where something cannot be read, or is damaged.
+        """
+        self.ended()
+        self.results(plan)
+        for shard in self.left(plan):
+            self.deaths(shard)
 
     def left(self, plan: Plan) -> list[str]:
         """The shards of a plan that are not done."""
@@ -79,8 +94,14 @@ class Journal:
         path = self.folder / "end.json"
         if not path.exists():
             return None
-        told = json.loads(path.read_text())
-        return told["stopped"], {name: Record.from_json(record) for name, record in told["records"].items()}
+
+        def read(text: str) -> tuple[str | None, dict[str, Record]]:
+            told = json.loads(text)
+            if told["stopped"] not in STOPPED:
+                raise ValueError(f"stopped is {told['stopped']!r}")
+            return told["stopped"], {name: Record.from_json(record) for name, record in told["records"].items()}
+
+        return _believed(path, read)
 
     def pack(self, shards: Iterable[str]) -> dict[str, str]:
         """The plan, and all that is known of some shards, as texts by the names of their files."""
@@ -100,8 +121,10 @@ class Journal:
         """The cases of a shard that are done, in the order in which they were done."""
         # Where a run is resumed before the workers of the last attempt have noticed that it is gone, some cases are
         # done twice, with the same verdicts.
-        lines = {line["name"]: line for line in _lines(self.folder / f"{shard}.cases")}
-        return [CaseResult.from_json(line, cases) for line in lines.values()]
+        path = self.folder / f"{shard}.cases"
+        _cut_off_torn_end(path)
+        results = _believed(path, lambda text: [CaseResult.from_json(json.loads(one), cases) for one in _lines(text)])
+        return list({result.name: result for result in results}.values())
 
     def add(self, shard: str, result: CaseResult) -> None:
         """Note that a case is done."""
@@ -109,7 +132,9 @@ class Journal:
 
     def deaths(self, shard: str) -> list[Death]:
         """The checks of a shard that the process did not survive."""
-        return [Death(**line) for line in _lines(self.folder / f"{shard}.deaths")]
+        path = self.folder / f"{shard}.deaths"
+        _cut_off_torn_end(path)
+        return _believed(path, lambda text: [Death(**json.loads(line)) for line in _lines(text)])
 
     def add_death(self, shard: str, death: Death) -> None:
         """Note that the process did not survive a check."""
@@ -130,7 +155,9 @@ class Journal:
         for shard in plan.shards if shards is None else shards:
             path = self.folder / f"{shard}.json"
             if path.exists():
-                found.append(ShardResult.from_json(json.loads(path.read_text())))
+                found.append(_believed(path, lambda text: ShardResult.from_json(json.loads(text))))
+                if found[-1].shard != shard or not found[-1].tallies.keys() <= {prop.name for prop in plan.properties}:
+                    raise CannotRun(f"{path} is damaged: it is about {found[-1].shard!r}, or about another run")
             elif (self.folder / f"{shard}.cases").exists():
                 found.append(gather(shard, self.done(shard, plan.cases_of(shard))))
         return found
@@ -149,13 +176,29 @@ def _json(data: Any) -> str:
     return json.dumps(data) + "\n"
 
 
-def _lines(path: Path) -> list[Any]:
-    """What was appended; a torn end is cut off, so that whatever is appended next begins a line."""
+def _cut_off_torn_end(path: Path) -> None:
+    """So that whatever is appended next begins a line."""
     content = path.read_bytes() if path.exists() else b""
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        os.truncate(path, len(whole))
-    return [json.loads(line) for line in whole.splitlines()]
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        os.truncate(path, whole)
+
+
+def _lines(text: str) -> list[str]:
+    return text.splitlines()
+
+
+def _believed(path: Path, read: Callable[[str], Read]) -> Read:
+    """What a file says, once it is found to make sense; nothing is written, nothing is left out.
+
+    Raises:
+        CannotRun: where it does not.
+    """
+    try:
+        return read(path.read_text() if path.exists() or path.name == "plan.json" else "")
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecordError) as error:
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        raise CannotRun(f"{path} cannot be read, or is damaged: {told}") from error
 
 
 def _write_whole(path: Path, content: str) -> None:

@@ -87,6 +87,8 @@ def _unended(journals: Mapping[Path, Journal], plans: Mapping[Path, Plan]) -> li
         end = journal.ended()
         if end is None or end[0] == "interrupted":
             problems.append(f"{folder}, {_part(plans[folder])}, has not ended: patchify-verify run --resume {folder}")
+        elif end[0] is None and (gone := journal.left(plans[folder])):
+            problems.append(f"{folder}, {_part(plans[folder])}, has ended, but what came of {', '.join(gone)} is gone")
     return problems
 
 

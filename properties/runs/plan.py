@@ -28,7 +28,7 @@ from properties.runs.shard_names import (
     is_small,
     kind_of,
 )
-from properties.trials.implementation import DEFAULT_IMPLEMENTATION, CannotRun, Implementation, resolve
+from properties.trials.implementation import DEFAULT_IMPLEMENTATION, CannotRun, Implementation, fingerprint, resolve
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,7 @@ class Plan:
             "regressions": {file: record.to_json() for file, record in self.regressions.items()},
             "part": list(self.part),
             "versions": versions(),
+            "fingerprint": "" if self.unnamed else fingerprint(self.name),
         }
 
     @classmethod
@@ -132,6 +133,9 @@ class Plan:
             )
             raise CannotRun(f"the run was begun with {planned}; here is {here}: use the same versions for all of a run")
         implementation, name = resolve(data["implementation"])
+        if data["fingerprint"] != fingerprint(name):
+            raise CannotRun(f"the source of {name} is another one than when the run was begun: begin a new one")
+        _check_numbers(data["cases"], data["seed"], data["scope_margin"], data["strength"])
         return cls(
             implementation,
             name,
@@ -187,6 +191,18 @@ class Plan:
         return {f"{shard}/{i}": case for i, case in enumerate(sharding.cases_of(self, shard))}
 
 
+def _check_numbers(cases: object, seed: object, scope_margin: object, strength: object) -> None:
+    if isinstance(cases, bool) or not isinstance(cases, int) or cases < 0:
+        raise CannotRun(f"cases must be a number of cases, at least 0, got {cases!r}")
+    most = small_scope.MOST_MARGIN
+    if isinstance(scope_margin, bool) or not isinstance(scope_margin, int) or not 0 <= scope_margin <= most:
+        raise CannotRun(f"scope_margin must be an integer from 0 to {most}, got {scope_margin!r}")
+    if isinstance(strength, bool) or strength not in (0, 2, 3):
+        raise CannotRun(f"strength must be 0, 2 for pairs or 3 for triples, got {strength!r}")
+    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
+        raise CannotRun(f"seed must be an integer, at least 0, got {seed!r}")
+
+
 def make_plan(
     implementation: Implementation | str,
     *,
@@ -207,15 +223,7 @@ def make_plan(
         CannotRun: where something does not exist here, or does not fit together.
     """
     found, name = resolve(implementation)
-    if isinstance(cases, bool) or not isinstance(cases, int) or cases < 0:
-        raise CannotRun(f"cases must be a number of cases, at least 0, got {cases!r}")
-    most = small_scope.MOST_MARGIN
-    if isinstance(scope_margin, bool) or not isinstance(scope_margin, int) or not 0 <= scope_margin <= most:
-        raise CannotRun(f"scope_margin must be an integer from 0 to {most}, got {scope_margin!r}")
-    if isinstance(strength, bool) or strength not in (0, 2, 3):
-        raise CannotRun(f"strength must be 0, 2 for pairs or 3 for triples, got {strength!r}")
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
-        raise CannotRun(f"seed must be an integer, at least 0, got {seed!r}")
+    _check_numbers(cases, seed, scope_margin, strength)
     names = [prop.name for prop in LAWS]
     for option, given in (("only", only), ("levels", levels), ("dtypes", dtypes)):
         if isinstance(given, str):

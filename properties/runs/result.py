@@ -147,7 +147,14 @@ class ShardResult:
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """From plain data."""
         tallies = {name: Tally.from_json(tally) for name, tally in data["tallies"].items()}
-        return cls(**{**data, "tallies": tallies})
+        result = cls(**{**data, "tallies": tallies})
+        numbers = [result.cases, result.shapes, result.deaths, result.left_out, *result.rows.values()]
+        for tally in tallies.values():
+            counts = (tally.inapplicable, tally.lost, tally.not_judged)
+            numbers += [tally.passed, tally.failed, *(count for found in counts for count in found.values())]
+        if not all(type(number) is int and number >= 0 for number in numbers):
+            raise ValueError("a number of cases or checks is none")
+        return result
 
 
 def gather(shard: str, results: Iterable[CaseResult]) -> ShardResult:

@@ -57,7 +57,8 @@ def _run(
     results = journal.done(shard, cases)
     deaths = journal.deaths(shard)
     given_up = len(deaths) >= MOST_DEATHS
-    for name, case in list(cases.items())[len(results) :]:
+    done = {result.name for result in results}
+    for name, case in ((name, case) for name, case in cases.items() if name not in done):
         died = {death.property: death for death in deaths if death.case == name}
         if given_up and not died:
             break

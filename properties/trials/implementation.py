@@ -1,9 +1,11 @@
 """Finds the implementation that is to be verified."""
 
+import hashlib
 import importlib
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -45,6 +47,22 @@ def resolve(implementation: Implementation | str) -> tuple[Implementation, str]:
     if not callable(found):
         raise CannotRun(f"implementation {implementation!r} must be callable, got {type(found).__name__}")
     return found, implementation
+
+
+def fingerprint(name: str) -> str:
+    """A checksum of the source files and binaries of the package that holds an implementation, or of its one file.
+
+    Args:
+        name: ``"package.module:Name"``, which has been imported.
+    """
+    top = sys.modules[name.partition(".")[0].partition(":")[0]]
+    folders = [Path(folder) for folder in getattr(top, "__path__", ())]
+    files = [file for folder in folders for file in folder.rglob("*") if file.suffix in (".py", ".so", ".pyd")]
+    one = getattr(top, "__file__", None)
+    found = hashlib.sha256()
+    for file in sorted(files) if folders else [Path(one)] if one else []:
+        found.update(file.read_bytes())
+    return found.hexdigest()[:16]
 
 
 def import_module(name: str) -> ModuleType:

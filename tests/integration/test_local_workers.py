@@ -23,6 +23,7 @@ from properties.runs.journal import Death, Journal
 from properties.runs.local_workers import LocalWorkers
 from properties.runs.plan import Plan, make_plan
 from properties.runs.report import Report, VerificationFailed
+from properties.runs.shard import run_case
 from properties.runs.verify import run
 from properties.runs.worker import MOST_DEATHS
 
@@ -249,3 +250,85 @@ def test_journal_reads_what_it_wrote(tmp_path: Path) -> None:
     journal.add_death("random0", death)
     assert journal.deaths("random0") == [death]
     assert (journal.left(plan), journal.results(plan), journal.plan()) == (["random0"], [], plan)
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> Path:
+    """The folder of a run of which one shard is done and another one is not."""
+    folder = tmp_path / "stopped"
+    plan = plan_of("patchify:Patchify")
+    carry_out(LocalWorkers(started(folder, plan), 1))
+    result = run_case(plan, plan.properties, plan.cases_of("random2")["random2/0"], "random2/0")
+    (folder / "random2.json").unlink()
+    Journal(folder).add("random2", result)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("plan.json", "{"),
+        ("plan.json", "[]"),
+        ("plan.json", None),
+        ("random0.json", ""),
+        ("random0.json", "null"),
+        ("random0.json", '{"shard": "random0"}'),
+        ("random2.cases", "no JSON\n"),
+        ("random2.cases", '{"name": "another/0", "verdicts": {}, "died": {}}\n'),
+        ("random2.cases", '{"name": "random2/0", "verdicts": {"homogeneous": {"praised": {}}}, "died": {}}\n'),
+        ("random2.deaths", "[1]\n"),
+        ("end.json", '{"stopped": "soon", "records": {}}'),
+    ],
+)
+def test_damaged_file_is_named_and_nothing_changes(
+    stopped: Path, capsys: pytest.CaptureFixture[str], file: str, content: str | None
+) -> None:
+    (stopped / file).unlink(missing_ok=True)
+    if content is not None:
+        (stopped / file).write_text(content)
+    before = {path.name: path.read_bytes() for path in stopped.iterdir()}
+    assert main(["run", "--resume", str(stopped)]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"patchify-verify: could not run: {stopped / file} cannot be read, or is damaged: ")
+    assert told.count("\n") == 1
+    assert {path.name: path.read_bytes() for path in stopped.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("member", "value", "told"),
+    [
+        ("cases", -5, "cases must be a number of cases, at least 0, got -5"),
+        ("strength", "2", "strength must be 0, 2 for pairs or 3 for triples, got '2'"),
+        ("fingerprint", "another", "the source of patchify:Patchify is another one than when the run was begun"),
+    ],
+)
+def test_plan_that_was_edited_is_refused(
+    stopped: Path, capsys: pytest.CaptureFixture[str], member: str, value: object, told: str
+) -> None:
+    plan = json.loads((stopped / "plan.json").read_text())
+    (stopped / "plan.json").write_text(json.dumps(plan | {member: value}))
+    assert main(["run", "--resume", str(stopped)]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_case_that_is_done_is_known_by_its_name(stopped: Path) -> None:
+    """A line that was lost in the middle leaves its case to be done, and no other one."""
+    plan = plan_of("patchify:Patchify")
+    (stopped / "random2.cases").unlink()
+    names = list(plan.cases_of("random2"))
+    for name in (names[0], names[2]):
+        Journal(stopped).add("random2", run_case(plan, plan.properties, plan.cases_of("random2")[name], name))
+    report = carry_out(LocalWorkers(Journal(stopped), 1))
+    assert told(report) == told(run(plan))
+
+
+def test_part_without_cases_is_no_verdict(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--cases", "20", "--seed", "7", "--only", "homogeneous", "--strength", "0"]
+    arguments += ["--shard", "9/9", "--run-dir", str(tmp_path / "run")]
+    assert main(["run", *arguments]) == 2
+    assert "part 9 of 9 of this run holds no cases" in capsys.readouterr().err
+
+
+def test_part_of_which_a_shard_is_gone_is_not_merged(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["merge", str(stopped)]) == 2
+    assert "part 1 of 1, has ended, but what came of random2 is gone" in capsys.readouterr().err
