@@ -20,7 +20,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     """Where ``patchify-verify`` is the real command, but a run is a small one."""
     command = tmp_path / "bin" / "patchify-verify"
     command.parent.mkdir()
-    small = "--cases 20 --only homogeneous --strength 0"
+    small = "--cases 60 --only homogeneous --strength 0"
     command.write_text(
         f"""#!/usr/bin/env bash
         case "$*" in *--profile*) small="{small}" ;; esac
@@ -48,8 +48,8 @@ def shell(command: str, folder: Path, environment: Mapping[str, str]) -> str:
 
 
 def assert_merged(printed: str) -> None:
-    # Of the twenty cases the law judges those that it applies to.
-    verdict = r"PASSED: patchify:Patchify: 1 of 1 properties held in 1\d checks on 20 cases \(run seed 7\)"
+    # Of the sixty cases the law judges those that it applies to.
+    verdict = r"PASSED: patchify:Patchify: 1 of 1 properties held in 5\d checks on 60 cases \(run seed 7\)"
     assert re.fullmatch(verdict, printed.splitlines()[-1])
 
 

@@ -81,7 +81,7 @@ def _change(path: Path, **members: Any) -> None:
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Both parts of a run that passed."""
-    plan = plan_of("patchify:Patchify", cases=20)
+    plan = plan_of("patchify:Patchify", cases=60)
     folder = tmp_path_factory.mktemp("parts")
     return [run_part(plan, (number, 2), folder) for number in (1, 2)]
 
@@ -92,7 +92,7 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         (other_seed, "{second} belongs to another run than {first}: seed is 8, not 7"),
         (other_number, "{second} is part 2 of 3, but {first} is part 1 of 2"),
         (same_part, "{second} and {first} both are part 1 of 2"),
-        (shutil.rmtree, "{second}/plan.json holds no plan of a run that can go on: "),
+        (shutil.rmtree, "{second}/plan.json cannot be read, or is damaged: "),
         (not_ended, "{second}, part 2 of 2, has not ended: patchify-verify run --resume {second}"),
         (interrupted, "{second}, part 2 of 2, has not ended: patchify-verify run --resume {second}"),
     ],
