@@ -240,7 +240,9 @@ def test_folder_of_another_run(tmp_path: Path, capsys: pytest.CaptureFixture[str
         f"patchify-verify: could not run: {tmp_path} is not empty: resume the run in it, or name another folder\n"
     )
     assert main(["run", "--resume", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith(f"patchify-verify: could not run: {tmp_path}/plan.json cannot be read, or is damaged: ")
+    assert capsys.readouterr().err.startswith(
+        f"patchify-verify: could not run: {tmp_path}/plan.json cannot be read, or is damaged: "
+    )
 
 
 def test_journal_reads_what_it_wrote(tmp_path: Path) -> None:
