@@ -86,9 +86,13 @@ def script_of(mutant: Mutant, implementation: str = "") -> str:
 
 
 def one_of_every_property() -> list[Mutant]:
-    """One mutant of every property that compiles nothing."""
+    """One mutant of every property whose scripts are written by hand, and that compiles nothing.
+
+    Autocast belongs to cases of the third format, for which scripts are made of the law's source.
+    """
     first = {mutant.detected_by: mutant for mutant in reversed(MUTANTS)}
-    return [first[prop.name] for prop in LAWS if prop.name in BODIES and prop.on != "compiled"]
+    by_hand = [prop.name for prop in LAWS if prop.name in BODIES and not prop.autocast]
+    return [first[prop.name] for prop in LAWS if prop.name in by_hand and prop.on != "compiled"]
 
 
 @pytest.mark.parametrize("mutant", one_of_every_property(), ids=lambda mutant: mutant.detected_by)
