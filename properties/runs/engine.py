@@ -7,6 +7,7 @@ from typing import Protocol
 
 from properties.failures.record import Record
 from properties.runs.journal import Journal
+from properties.runs.lock import held
 from properties.runs.report import Report, conclude
 from properties.runs.result import Found
 from properties.runs.shard_names import REGRESSIONS
@@ -54,37 +55,38 @@ def carry_out(
         on_case: called whenever cases are done.
 
     Raises:
-        CannotRun: where the workers cannot go on; what is done is kept.
+        CannotRun: where the workers cannot go on, or another run is going on in the folder; what is done is kept.
     """
     journal = workers.journal
-    plan = journal.plan()
-    journal.go_on()
-    until = None if budget is None else time.monotonic() + budget
-    stopped = None
+    with held(journal.folder / "lock"):
+        plan = journal.plan()
+        journal.go_on()
+        until = None if budget is None else time.monotonic() + budget
+        stopped = None
 
-    def watch(shard: str, done: int, of: int, failed: list[str]) -> None:
-        on_case(shard, done, of, failed)
-        if fail_fast and set(failed) - plan.expected_failures.keys():
-            raise _FailedFast
+        def watch(shard: str, done: int, of: int, failed: list[str]) -> None:
+            on_case(shard, done, of, failed)
+            if fail_fast and set(failed) - plan.expected_failures.keys():
+                raise _FailedFast
 
-    try:
-        for shards in in_order(journal.left(plan)):
-            workers.run_shards(shards, until=until, on_case=watch)
-        if journal.left(plan):
-            stopped = "budget"
-    except _FailedFast:
-        stopped = "fail_fast"
-    except KeyboardInterrupt:
-        stopped, shrink = "interrupted", False
-    records: dict[str, Record] = {}
+        try:
+            for shards in in_order(journal.left(plan)):
+                workers.run_shards(shards, until=until, on_case=watch)
+            if journal.left(plan):
+                stopped = "budget"
+        except _FailedFast:
+            stopped = "fail_fast"
+        except KeyboardInterrupt:
+            stopped, shrink = "interrupted", False
+        records: dict[str, Record] = {}
 
-    def examine(found: Mapping[str, Found]) -> dict[str, Record]:
-        records.update(workers.examine(found, shrink=shrink))
-        return records
+        def examine(found: Mapping[str, Found]) -> dict[str, Record]:
+            records.update(workers.examine(found, shrink=shrink))
+            return records
 
-    report = conclude(plan, journal.results(plan), examine, stopped=stopped, regressions=regressions)
-    journal.end(stopped, records)
-    return report
+        report = conclude(plan, journal.results(plan), examine, stopped=stopped, regressions=regressions)
+        journal.end(stopped, records)
+        return report
 
 
 def in_order(shards: Iterable[str]) -> list[list[str]]:

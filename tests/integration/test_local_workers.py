@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import re
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from properties.runs.engine import carry_out
 from properties.runs.failure import Failure
 from properties.runs.journal import Death, Journal
 from properties.runs.local_workers import LocalWorkers
+from properties.runs.lock import held
 from properties.runs.plan import Plan, make_plan
 from properties.runs.report import Report, VerificationFailed
 from properties.runs.shard import run_case
@@ -334,3 +336,22 @@ def test_part_without_cases_is_no_verdict(tmp_path: Path, capsys: pytest.Capture
 def test_part_of_which_a_shard_is_gone_is_not_merged(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["merge", str(stopped)]) == 2
     assert "part 1 of 1, has ended, but what came of random2 is gone" in capsys.readouterr().err
+
+
+def test_folder_in_use_is_refused(stopped: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """By whom is told; who is gone holds nothing, known to have ended or silent for long."""
+    with held(stopped / "lock"):
+        lives = json.dumps({"host": "elsewhere", "process": 1})
+        (stopped / "lock").write_text(lives)
+        assert main(["run", "--resume", str(stopped)]) == 2
+        assert f"{stopped} is in use by process 1 on elsewhere" in capsys.readouterr().err
+    assert not (stopped / "lock").exists()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (stopped / "lock").write_text(json.dumps({"host": platform.node(), "process": ended.pid}))
+    with held(stopped / "lock"):
+        pass
+    (stopped / "lock").write_text(lives)
+    os.utime(stopped / "lock", (0, 0))
+    with held(stopped / "lock"):
+        pass
