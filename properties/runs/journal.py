@@ -50,9 +50,9 @@ class Journal:
             raise CannotRun(f"{plan.name} cannot be imported by another process: define it in a module")
         self.folder.mkdir(parents=True, exist_ok=True)
         if not plan.shards:
-            raise CannotRun(
-                f"part {plan.part[0]} of {plan.part[1]} of this run holds no cases: cut it into fewer parts"
-            )
+            number, parts = plan.part
+            which = f"part {number} of {parts} of this run" if parts > 1 else "this run"
+            raise CannotRun(f"{which} holds no cases, so that it could show nothing")
         if any(self.folder.iterdir()):
             raise CannotRun(f"{self.folder} is not empty: resume the run in it, or name another folder")
         _write_whole(self.folder / "plan.json", _json(plan.to_json()))

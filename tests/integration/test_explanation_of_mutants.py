@@ -15,10 +15,10 @@ INTERMITTENT = ("state.OutputCachedByAddress",)
 
 
 @pytest.mark.parametrize(
-    "mutant", [mutant for mutant in MUTANTS if mutant.name in TABLE], ids=lambda mutant: mutant.name
+    "mutant", [mutant for mutant in MUTANTS if mutant.name in TABLE][::4], ids=lambda mutant: mutant.name
 )
 def test_mutants(mutant: Mutant) -> None:
-    """Word for word; ``python -m tests.helpers.explanations`` writes the table anew."""
+    """Word for word, one in four; ``python -m tests.helpers.explanations`` explains all, and tells what differs."""
     row = TABLE[mutant.name]
     prop, case = BY_NAME[row["property"]], Case.from_json(row["case"])
     verdict = judge(mutant, prop, case)
