@@ -9,6 +9,9 @@ from torch.nn import functional
 
 # Eight times as many are still counted in 32 bits: cuDNN works on copies in which channels are filled up to eight.
 _MOST_ELEMENTS = 2**28 - 1
+# Beyond this stride, with gaps between the windows, oneDNN takes up to minutes, and then ends the process
+# (docs/torch-faults.md).
+_LONGEST_STRIDE = 2**12
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Tensor:
@@ -23,6 +26,9 @@ def convolve(x: Tensor, weight: Tensor, bias: Tensor | None, stride: int) -> Ten
     Returns:
         ``[B, *g, C_out]``, contiguous.
     """
+    patch_size = weight.shape[2]
+    if _has_long_gaps(patch_size, stride):
+        return convolve(_without_gaps(x, patch_size, stride), weight, bias, patch_size)
     # Not where sizes are symbols: whoever exports the layer reads one convolution.
     most = x.shape[0]
     if x.is_cuda and not torch.compiler.is_compiling():
@@ -70,6 +76,10 @@ def convolve_opaquely(x: Tensor, weight: Tensor, bias: Tensor | None, stride: in
 @torch.library.custom_op("patchify::input_gradient", mutates_args=())
 def input_gradient(cotangent: Tensor, weight: Tensor, sizes: Sequence[int], stride: int) -> Tensor:
     """The gradient ``[B, *sizes, C_in]`` of the input, from the cotangent ``[B, *g, C_out]`` of the output."""
+    patch_size = weight.shape[2]
+    if _has_long_gaps(patch_size, stride):
+        whole = [tokens * patch_size for tokens in cotangent.shape[1:-1]]
+        return _with_gaps(input_gradient(cotangent, weight, whole, patch_size), sizes, patch_size, stride)
     parts = []
     for part in torch.split(cotangent, _samples_at_a_time(sizes, weight, stride)):
         # The operator wants an input for its shape and layout, and does not read it.
@@ -118,6 +128,31 @@ def _is_unsafe_in_a_row(device: torch.device, dtype: torch.dtype, weight: Tensor
     overlaps = weight.ndim == 3 and 1 < stride < weight.shape[2]
     many = weight.shape[1] > 1 and weight.shape[0] * weight.shape[2] > 2**14
     return device.type == "cpu" and dtype == torch.float32 and overlaps and many
+
+
+def _has_long_gaps(patch_size: int, stride: int) -> bool:
+    return stride > max(patch_size, _LONGEST_STRIDE)
+
+
+def _without_gaps(x: Tensor, patch_size: int, stride: int) -> Tensor:
+    """``[B, *s, C]`` without the pixels that no window reads: ``[B, *(g * P), C]``."""
+    for axis in range(1, x.ndim - 1):
+        x = x.index_select(axis, _read(x.shape[axis], patch_size, stride, x.device))
+    return x
+
+
+def _with_gaps(x: Tensor, sizes: Sequence[int], patch_size: int, stride: int) -> Tensor:
+    """``[B, *(g * P), C]`` as ``[B, *sizes, C]``, with zeros for the pixels that no window reads."""
+    for axis, size in enumerate(sizes, 1):
+        full = x.new_zeros(*x.shape[:axis], size, *x.shape[axis + 1 :])
+        x = full.index_copy_(axis, _read(size, patch_size, stride, x.device), x)
+    return x
+
+
+def _read(size: int, patch_size: int, stride: int, device: torch.device) -> Tensor:
+    """The positions along an axis that windows read, in order: ``[g * P]``."""
+    first = torch.arange(0, size - patch_size + 1, stride, device=device)
+    return (first[:, None] + torch.arange(patch_size, device=device)).flatten()
 
 
 def _channels_first(x: Tensor, axis: int) -> Tensor:

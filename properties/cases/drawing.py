@@ -43,6 +43,9 @@ PATCH_SIZES = {
     3: (1, 2, 2, 2, 3, 3, 4),
 }
 CHANNELS = (1, 1, 2, 2, 3, 3, 4, 5, 7, 8)
+# The longest stride that leaves gaps: oneDNN's time for an input gradient grows with its square, and where it takes 13 s
+# it ends the process soon (docs/torch-faults.md). Whoever builds a layer on torch's convolution inherits that.
+LONGEST_STRIDE = 2**13
 # Two axes are where most bugs are, since there axes can be mixed up at little cost.
 _DATA_DIMS = (1, 1, 2, 2, 2, 3, 3)
 # Log2 of the elements that a case of numbers on a logarithmic scale may have: most are cheap, few reach all kernels.
@@ -117,6 +120,8 @@ class _Numbers:
 
     @property
     def affordable(self) -> bool:
+        if self.step > max(self.patch_size, LONGEST_STRIDE):
+            return False
         # A stride is no longer than where a second window would be: torch's second derivatives take as long as that.
         tokens, pixels = math.prod(self.windows[: self.data_dim]), max(math.prod(self.sizes), self.step**self.data_dim)
         taps = self.patch_size**self.data_dim

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
-from oracles import loops
+from oracles import loops, unfold
 from patchify import LinearPatchify, Patchify
 from patchify import layer as layer_module
 from properties.cases.drawing import sizes, specs
@@ -279,6 +279,26 @@ def test_layers_load_each_others_state() -> None:
     x = torch.randn(2, 7, 9, 2)
     torch.testing.assert_close(linear(x), convolution(x))
     convolution.load_state_dict(linear.state_dict())
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
+@pytest.mark.parametrize(
+    ("pixels", "stride"),
+    [((65_545,), 32_768), ((131_074,), 262_144), ((3, 16_390), 8_192), ((2, 5_003, 3), 5_000)],
+)
+def test_strides_of_thousands_of_pixels(pixels: tuple[int, ...], stride: int, compiled: bool) -> None:
+    torch._dynamo.reset()
+    patchify = Patchify(1, 4, len(pixels), 2, stride)
+    x = torch.arange(prod(pixels)).remainder(7).sub(3.0).reshape(1, *pixels, 1).requires_grad_()
+    parameters = list(patchify.parameters())
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.copy_(torch.arange(parameter.numel()).remainder(5).sub(2.0).reshape_as(parameter))
+    tokens = (torch.compile(patchify, fullgraph=True, backend="aot_eager") if compiled else patchify)(x)
+    expected = unfold.forward(x, *parameters, stride)
+    assert torch.equal(tokens, expected)
+    found, right = (torch.autograd.grad(each.square().sum(), [x, *parameters]) for each in (tokens, expected))
+    assert all(torch.equal(*pair) for pair in zip(found, right, strict=True))
 
 
 @settings(max_examples=150)
