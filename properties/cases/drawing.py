@@ -43,8 +43,8 @@ PATCH_SIZES = {
     3: (1, 2, 2, 2, 3, 3, 4),
 }
 CHANNELS = (1, 1, 2, 2, 3, 3, 4, 5, 7, 8)
-# The longest stride that leaves gaps: oneDNN's time for an input gradient grows with its square, and where it takes 13 s
-# it ends the process soon (docs/torch-faults.md). Whoever builds a layer on torch's convolution inherits that.
+# The longest stride that leaves gaps: oneDNN's time for an input gradient grows with its square, and at 2**15
+# it ends the process (docs/torch-faults.md). Whoever builds a layer on torch's convolution inherits that.
 LONGEST_STRIDE = 2**13
 # Two axes are where most bugs are, since there axes can be mixed up at little cost.
 _DATA_DIMS = (1, 1, 2, 2, 2, 3, 3)

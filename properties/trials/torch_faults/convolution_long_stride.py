@@ -1,4 +1,4 @@
-"""oneDNN's convolution of windows that lie tens of thousands of pixels apart ends the process; shorter ones are slow."""
+"""oneDNN's convolution of windows that lie tens of thousands of pixels apart ends the process."""
 
 import sys
 
