@@ -45,7 +45,7 @@ def bound(
     Returns:
         float64, of the shape of ``magnitude``; infinite where a partial sum may overflow.
     """
-    stored, accumulated, oracle = precision_of(dtype), precision_of(accumulation), PRECISIONS["float64"]
+    stored, accumulated, oracle = precision_of(dtype), precision_of(accumulation), precision_of(torch.float64)
     relative: float | Tensor = terms * accumulated.unit_roundoff
     if accumulation != dtype:
         relative += stored.unit_roundoff * (1 + relative)

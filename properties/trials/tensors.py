@@ -1,6 +1,8 @@
 """Makes tensors of the values of a case."""
 
+import base64
 import math
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,3 +41,8 @@ def _tensor(array: NDArray[np.float64], dtype: torch.dtype) -> Tensor:
     converted = torch.from_numpy(array).to(dtype)
     # Torch's kernels convert NaN to one pattern of bits in a vector register and to another one outside.
     return converted.masked_fill_(converted.isnan(), math.nan)
+
+
+def unpacked(packed: str, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
+    """A tensor of bytes that were compressed and written as text, as scripts hold them."""
+    return torch.frombuffer(bytearray(zlib.decompress(base64.b85decode(packed))), dtype=dtype).reshape(shape)

@@ -13,16 +13,13 @@ class Place:
 
     def __str__(self) -> str:
         """The element in words."""
-        first, *middle = self.index
-        match self.tensor:
-            case "output":
-                return f"sample {first}, token {_tuple(middle[:-1])}, channel {middle[-1]}"
-            case "input":
-                return f"sample {first}, pixel {_tuple(middle[:-1])}, channel {middle[-1]}"
-            case "weight":
-                return f"output channel {first}, input channel {middle[0]}, tap {_tuple(middle[1:])}"
-            case _:
-                return f"channel {first}"
+        first, *inner = self.index
+        if self.tensor in ("output", "input"):
+            inside = "token" if self.tensor == "output" else "pixel"
+            return f"sample {first}, {inside} {_tuple(inner[:-1])}, channel {inner[-1]}"
+        if self.tensor == "weight":
+            return f"output channel {first}, input channel {inner[0]}, tap {_tuple(inner[1:])}"
+        return f"channel {first}"
 
 
 def _tuple(index: Sequence[int]) -> str:
@@ -55,6 +52,12 @@ class Failed:
     expected: str = ""
     bound: str = ""
 
+    def __str__(self) -> str:
+        """All of it on one line."""
+        where = f" at {self.where}" if str(self.where) else ""
+        values = f": observed {self.observed}, expected {self.expected}" if self.observed else ""
+        return f"{self.what}{where}{values}"
+
 
 @dataclass(frozen=True)
 class Inapplicable:
@@ -81,5 +84,5 @@ class Violation(AssertionError):  # noqa: N818 - it reads as what happened
     """A law does not hold: what is wrong, where, and what was expected."""
 
     def __init__(self, failed: Failed) -> None:
-        super().__init__(failed.what)
+        super().__init__(str(failed))
         self.failed = failed

@@ -5,7 +5,6 @@ from typing import Any
 from properties.trials.settings import undisturbed
 from properties.trials.verdict import Failed, Place
 
-MOST_LINES = 45
 CORRECT = "patchify.layer:Patchify"
 FAILED = Failed("something is wrong", Place("output", (0, 0, 0)), "1", "2", "0")
 

@@ -2,16 +2,13 @@
 
 import ast
 import copy
-import json
 import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from properties.cases.case import Case, Input, Spec
-from properties.command.main import main
+from properties.cases.case import Case
 from properties.failures.record import Record, RecordError
 from properties.failures.scripts import standalone_script
 from properties.trials.implementation import CannotRun
@@ -20,11 +17,7 @@ from tests.helpers.mutant_cases import BY_NAME, judge, load_cases
 from tests.helpers.scripts import CORRECT
 from tests.mutants import MUTANTS
 
-# Those whose scripts take something over from the verdict, and some whose scripts do not.
-JUDGED = (
-    *("uncovered_pixels_ignored", "global_state_unchanged", "same_in_every_layout", "runs_forward"),
-    *("values_exact", "same_in_every_layout"),
-)
+JUDGED = ("values_exact", "global_state_unchanged", "right_after_any_history")
 # What the payloads name, and no script does.
 FOREIGN = {"os", "system", "owned", "__import__"}
 CODE = '__import__("os").system("owned")'
@@ -142,48 +135,6 @@ def test_no_name_of_a_layer_chooses_the_encoding() -> None:
     text = standalone_script("values_exact", "acme.coding:Patch", "cpu", Case(), Failed("it is wrong"))
     assert "from acme.coding import Patch as Layer" in text
     compile(text.encode(), "script", "exec")
-
-
-VALUES = {
-    "uncovered_pixels_ignored": ("what", "here set to {} instead of 0.0", ("nan", "inf", "-inf", "1.0")),
-    "the default dtype": ("expected", "{}", ("torch.float32", "torch.float64")),
-    "gradient mode": ("expected", "{}", ("True", "False")),
-    "the number of threads": ("expected", "{}", ("1", "16")),
-    "the precision of matrix products": ("expected", "{}", ("highest", "medium")),
-}
-
-
-@pytest.mark.parametrize("name", VALUES)
-def test_only_values_that_a_property_tells(name: str) -> None:
-    """Each of its own, and none of another's."""
-    member, sentence, right = VALUES[name]
-    case = Case(Spec(1, 1, 1, 1, 2), Input(1, (2,)))
-    prop = name if name in BY_NAME else "global_state_unchanged"
-    verdict = Failed(f"{name} is changed", observed="something else")
-    every = {value for *_, values in VALUES.values() for value in values} | {"torch", "torch.hub", "1e3", "01", "(1)"}
-    for value in every:
-        told = Failed(**{**vars(verdict), member: sentence.format(value)})
-        if value in right:
-            compile(standalone_script(prop, CORRECT, "cpu", case, told), "script", "exec")
-        # A word would stand between quotes where the setting is one.
-        elif not (name == "the precision of matrix products" and value.isalpha()):
-            with pytest.raises(
-                CannotRun, match=f"^verdict.{member} of the record would become code of the script, but"
-            ):
-                standalone_script(prop, CORRECT, "cpu", case, told)
-
-
-def test_refused_by_the_command_and_replayed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "record.json"
-    data = changed(recorded("global_state_unchanged"), ("verdict", "expected"), lambda text: f"torch.float32);{CODE}")
-    path.write_text(json.dumps(data))
-    assert main(["script", str(path)]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert len(captured.err.splitlines()) == 1
-    assert captured.err.startswith("patchify-verify: could not run: verdict.expected of the record would become code")
-    assert "replay takes it" in captured.err
-    assert main(["replay", str(path)]) == 1
 
 
 @pytest.mark.parametrize("payload", [CODE, f"1.0\n{CODE}", f"1.0\u2028{CODE}", f'"""\n{CODE}', f"coding: utf-7 {CODE}"])
