@@ -33,7 +33,7 @@ class Worked:
 
 WORKED = (
     Worked(
-        # Windows (1, 2) and (3, 4), weights 1 and 10, bias 100; pixel 5 is left over.
+        # Windows (1, 2) and (3, 4), weights 1 and 10, bias 100; pixel 5 is the remainder.
         name="a sequence with a remainder",
         stride=2,
         x=[[[1], [2], [3], [4], [5]]],

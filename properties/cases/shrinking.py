@@ -108,28 +108,30 @@ def _steps(case: Case) -> Iterator[Case]:
     yield from _shorter(case)
     spec, given = case.spec, case.input
     windows = case.grid
-    rests = tuple(size - (g - 1) * spec.step - spec.patch_size for size, g in zip(given.sizes, windows, strict=True))
+    remainders = tuple(
+        size - (g - 1) * spec.step - spec.patch_size for size, g in zip(given.sizes, windows, strict=True)
+    )
     for axis in range(spec.data_dim if spec.data_dim > 1 else 0):
         fewer = replace(spec, data_dim=spec.data_dim - 1)
-        yield from _reshaped(case, fewer, _without(windows, axis), _without(rests, axis))
+        yield from _reshaped(case, fewer, _without(windows, axis), _without(remainders, axis))
     for channels in _below(spec.in_features):
-        yield from _reshaped(case, replace(spec, in_features=channels), windows, rests)
+        yield from _reshaped(case, replace(spec, in_features=channels), windows, remainders)
     for channels in _below(spec.out_features):
-        yield from _reshaped(case, replace(spec, out_features=channels), windows, rests)
+        yield from _reshaped(case, replace(spec, out_features=channels), windows, remainders)
     for batch in _below(given.batch):
         yield from _changed(case, input=replace(given, batch=batch))
     for patch_size in _below(spec.patch_size):
-        yield from _reshaped(case, replace(spec, patch_size=patch_size), windows, rests)
+        yield from _reshaped(case, replace(spec, patch_size=patch_size), windows, remainders)
     for stride in (None, *_below(spec.step)):
         if stride != spec.stride:
-            yield from _reshaped(case, replace(spec, stride=stride), windows, rests)
+            yield from _reshaped(case, replace(spec, stride=stride), windows, remainders)
     for axis in range(spec.data_dim):
         for g in _below(windows[axis]):
-            yield from _reshaped(case, spec, _with(windows, axis, g), rests)
-        for rest in (0, *_below(rests[axis])):
-            yield from _reshaped(case, spec, windows, _with(rests, axis, rest))
+            yield from _reshaped(case, spec, _with(windows, axis, g), remainders)
+        for remainder in (0, *_below(remainders[axis])):
+            yield from _reshaped(case, spec, windows, _with(remainders, axis, remainder))
     if spec.data_dim > 1:
-        yield from _reshaped(case, spec, (min(windows),) * spec.data_dim, (min(rests),) * spec.data_dim)
+        yield from _reshaped(case, spec, (min(windows),) * spec.data_dim, (min(remainders),) * spec.data_dim)
     yield from _plainer(case)
 
 
@@ -146,8 +148,8 @@ def _plainer(case: Case) -> Iterator[Case]:
     for subset in ((), *((name,) for name in backward.requires_grad)):
         yield replace(case, backward=replace(backward, requires_grad=subset))
     for name in backward.requires_grad:
-        rest = tuple(other for other in backward.requires_grad if other != name)
-        yield replace(case, backward=replace(backward, requires_grad=rest))
+        others = tuple(other for other in backward.requires_grad if other != name)
+        yield replace(case, backward=replace(backward, requires_grad=others))
     for cotangent in COTANGENTS:
         yield replace(case, backward=replace(backward, cotangent=cotangent))
     yield from _changed(case, input=replace(given, origin=ORIGINS[0]))
@@ -156,9 +158,9 @@ def _plainer(case: Case) -> Iterator[Case]:
     for autocast in AUTOCAST:
         yield from _changed(case, autocast=autocast)
     if spec.bias:
-        rest = tuple(name for name in backward.requires_grad if name != "bias")
+        others = tuple(name for name in backward.requires_grad if name != "bias")
         without = replace(spec, bias=False)
-        yield replace(case, spec=without, backward=replace(backward, requires_grad=rest))
+        yield replace(case, spec=without, backward=replace(backward, requires_grad=remainder))
     for seed in range(3):
         yield replace(case, fill=replace(case.fill, seed=seed))
 
@@ -169,16 +171,17 @@ def _tiny(case: Case) -> Iterator[Case]:
     for data_dim in range(1, spec.data_dim + 1):
         grids, remainders = product((1, 2), repeat=data_dim), product((0, 1), repeat=data_dim)
         numbers = product((1, 2, 3), (None, 1, 2, 3), (1, 2), (1, 2), grids, remainders)
-        for patch_size, stride, in_features, out_features, windows, rests in numbers:
+        for patch_size, stride, in_features, out_features, windows, remainders in numbers:
             tiny = Spec(in_features, out_features, data_dim, patch_size, stride, spec.bias)
-            if max(rests) < tiny.step:
-                yield from _reshaped(case, tiny, windows, rests)
+            if max(remainders) < tiny.step:
+                yield from _reshaped(case, tiny, windows, remainders)
 
 
-def _reshaped(case: Case, spec: Spec, windows: tuple[int, ...], rests: tuple[int, ...]) -> Iterator[Case]:
+def _reshaped(case: Case, spec: Spec, windows: tuple[int, ...], remainders: tuple[int, ...]) -> Iterator[Case]:
     """The case with another spec, and sizes that give the same windows and, if possible, remainders."""
     sizes = tuple(
-        (g - 1) * spec.step + spec.patch_size + min(rest, spec.step - 1) for g, rest in zip(windows, rests, strict=True)
+        (g - 1) * spec.step + spec.patch_size + min(remainder, spec.step - 1)
+        for g, remainder in zip(windows, remainders, strict=True)
     )
     if case.fill.name == "address":
         spec = replace(spec, out_features=spec.terms)

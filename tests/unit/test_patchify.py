@@ -158,7 +158,7 @@ def test_empty_batch(layer: type[Patchify], data_dim: int) -> None:
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_values_by_hand(layer: type[Patchify]) -> None:
-    # Windows (1, 2) and (3, 4), weights 1 and 10, bias 100; pixel 5 is left over.
+    # Windows (1, 2) and (3, 4), weights 1 and 10, bias 100; pixel 5 is the remainder.
     patchify = layer(1, 1, 1, 2)
     patchify.load_state_dict({"conv.weight": torch.tensor([[[1.0, 10.0]]]), "conv.bias": torch.tensor([100.0])})
     assert patchify(torch.tensor([[[1.0], [2.0], [3.0], [4.0], [5.0]]])).tolist() == [[[121.0], [143.0]]]
