@@ -160,7 +160,7 @@ def _plainer(case: Case) -> Iterator[Case]:
     if spec.bias:
         others = tuple(name for name in backward.requires_grad if name != "bias")
         without = replace(spec, bias=False)
-        yield replace(case, spec=without, backward=replace(backward, requires_grad=remainder))
+        yield replace(case, spec=without, backward=replace(backward, requires_grad=others))
     for seed in range(3):
         yield replace(case, fill=replace(case.fill, seed=seed))
 
@@ -169,8 +169,8 @@ def _tiny(case: Case) -> Iterator[Case]:
     """All shapes of a few elements, with the other features of a case."""
     spec = case.spec
     for data_dim in range(1, spec.data_dim + 1):
-        grids, remainders = product((1, 2), repeat=data_dim), product((0, 1), repeat=data_dim)
-        numbers = product((1, 2, 3), (None, 1, 2, 3), (1, 2), (1, 2), grids, remainders)
+        grids, all_remainders = product((1, 2), repeat=data_dim), product((0, 1), repeat=data_dim)
+        numbers = product((1, 2, 3), (None, 1, 2, 3), (1, 2), (1, 2), grids, all_remainders)
         for patch_size, stride, in_features, out_features, windows, remainders in numbers:
             tiny = Spec(in_features, out_features, data_dim, patch_size, stride, spec.bias)
             if max(remainders) < tiny.step:
