@@ -436,7 +436,8 @@ class Trial:
         """Input and strides of each convolution in a forward pass of the layer."""
         x = self.make_input().detach().requires_grad_(input_gradient)
         convolutions = Convolutions()
-        with convolutions:
+        # In the middle of a law, which may watch the random numbers.
+        with torch.random.fork_rng([]), convolutions:
             self.call(self.make_layer(), x)
         return convolutions.found
 

@@ -61,8 +61,10 @@ def standalone_script(prop: str, implementation: str, device: str, case: Case, v
     named = {known.name: known for known in LAWS}
     if prop not in named:
         raise CannotRun(f"there is no property {prop!r}; the properties are {', '.join(named)}")
-    if not re.fullmatch("[a-z]+(:[0-9]+)?", device):
-        raise CannotRun(f"device of the record is no name of a device: {printable(repr(device))}")
+    try:
+        torch.device(device)
+    except RuntimeError as error:
+        raise CannotRun(f"device of the record is no name of a device: {printable(repr(device))}") from error
     code = _code(named[prop], *_importable(implementation), device, case)
     return "\n".join([*_header(named[prop], implementation, device, verdict), *code, ""])
 
