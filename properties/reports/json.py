@@ -28,6 +28,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "dtypes": list(report.plan.dtypes),
         "part": list(report.plan.part),
         "stopped": report.stopped,
+        "not_isolated": report.not_isolated or None,
         "cases": report.cases,
         "shards": len(report.results),
         "shards_planned": len(report.plan.shards),

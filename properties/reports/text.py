@@ -60,6 +60,8 @@ def print_report(report: Report, console: Console, *, messages: bool = True) -> 
     for failure in () if messages else report.failures:
         if failure.record is not None:
             console.print(Text(f"{failure.property}: {replay_command(failure.record)}"), soft_wrap=True)
+    if report.not_isolated:
+        console.print(Text(f"judged in this process, which a layer may end: {report.not_isolated}"), soft_wrap=True)
     if report.plan.left_out:
         names = ", ".join(f"{prop.name} (on {prop.device} alone)" for prop in report.plan.left_out)
         console.print(Text(f"not judged on {report.plan.device}: {names}"), soft_wrap=True)

@@ -3,16 +3,15 @@
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from properties.cases.case import DTYPES, Case
+from properties.cases.case import Case
 from properties.cases.shrinking import shrink as shrink_case
 from properties.diagnosis import explain
 from properties.failures.message import failure_message
 from properties.failures.record import Record, RecordError, write_record
 from properties.failures.replay import replay_command
 from properties.laws.law import Law
-from properties.runs.options import DEFAULT_DEVICE, DEFAULT_STRENGTH
+from properties.runs.options import PLANNED
 from properties.runs.plan import Plan
 from properties.runs.result import Found
 from properties.trials.verdict import Failed, Verdict
@@ -68,26 +67,22 @@ def failure_from(plan: Plan, record: Record, regressions: Path | None = None) ->
             kept = str(path)
         except RecordError as error:
             kept = f"none: {error}"
-    again = run_command(plan, prop) if path is None or plan.unnamed else replay_command(path)
+    again = run_command(plan, prop) if path is None or not plan.importable else replay_command(path)
     message = failure_message(prop, record.case, record.verdict, record.cause, again, kept)
     return Failure(prop.name, record.case, message, path)
 
 
 def run_command(plan: Plan, prop: Law) -> str:
     """What to type, or to call, to run the same cases again and see the property fail."""
-    options: dict[str, Any] = {"seed": plan.seed, "cases": plan.cases, "only": [prop.name]}
-    if plan.device != DEFAULT_DEVICE:
-        options["device"] = plan.device
-    if len(plan.dtypes) < len(DTYPES):
-        options["dtypes"] = list(plan.dtypes)
-    # Without these the same cases are drawn, but others are steered, and fewer shapes are small.
-    if plan.strength != DEFAULT_STRENGTH:
-        options["strength"] = plan.strength
-    if plan.scope_margin:
-        options["scope_margin"] = plan.scope_margin
-    if plan.unnamed:
-        return f"verify(..., {', '.join(f'{name}={value!r}' for name, value in options.items())})"
+    asked = plan.arguments | {"only": [prop.name]}
+    options = {
+        option: asked[option.argument]
+        for option in PLANNED
+        if option.repeated == "always" or (option.repeated == "changed" and asked[option.argument] != option.default)
+    }
+    if not plan.importable:
+        return f"verify(..., {', '.join(f'{option.argument}={value!r}' for option, value in options.items())})"
     words = ["patchify-verify", "run", "--implementation", plan.name]
-    for name, value in options.items():
-        words += [f"--{name.replace('_', '-')}", ",".join(value) if isinstance(value, list) else str(value)]
+    for option, value in options.items():
+        words += [f"--{option.flag}", ",".join(value) if isinstance(value, list) else str(value)]
     return shlex.join(words)

@@ -46,13 +46,9 @@ class Journal:
         Raises:
             CannotRun: where the folder holds another run, or no other process could import the implementation.
         """
-        if plan.unnamed:
+        if not plan.importable:
             raise CannotRun(f"{plan.name} cannot be imported by another process: define it in a module")
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not plan.shards:
-            number, parts = plan.part
-            which = f"part {number} of {parts} of this run" if parts > 1 else "this run"
-            raise CannotRun(f"{which} holds no cases, so that it could show nothing")
         if any(self.folder.iterdir()):
             raise CannotRun(f"{self.folder} is not empty: resume the run in it, or name another folder")
         _write_whole(self.folder / "plan.json", _json(plan.to_json()))

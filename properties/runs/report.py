@@ -24,13 +24,18 @@ class VerificationFailed(AssertionError):  # noqa: N818 - it reads as what happe
 
 @dataclass(frozen=True)
 class Report:
-    """What was verified, how often, and what failed."""
+    """What was verified, how often, and what failed.
+
+    ``not_isolated`` says why the layer was judged in the process of the caller, which it may end; it is empty where
+    it was judged in others.
+    """
 
     plan: Plan
     results: tuple[ShardResult, ...]
     failures: tuple[Failure, ...] = ()
     expected_failures: tuple[Failure, ...] = ()
     stopped: str | None = None
+    not_isolated: str = ""
     tallies: dict[str, Tally] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,39 +1,76 @@
-"""The part of a run that one worker does."""
+"""The part of a run that one worker does: some cases, each judged by the properties of its shard."""
 
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from oracles.agreement import OracleError
 from properties.cases.case import Case
 from properties.laws.law import Law, VacuousLaw
+from properties.runs.journal import Journal
 from properties.runs.plan import Plan
-from properties.runs.result import CaseResult, ShardResult, gather
+from properties.runs.result import CaseResult, gather
 from properties.trials.implementation import CannotRun
 from properties.trials.settings import undisturbed
 from properties.trials.trial import Trial
-from properties.trials.verdict import NotJudged, Verdict
+from properties.trials.verdict import Failed, NotJudged, Verdict
 
+# Called with a shard, the cases of it that are done, their number, and the properties that have failed on them since
+# the call before.
+OnCase = Callable[[str, int, int, list[str]], None]
 BeforeCheck = Callable[[str, str], None]
+# Deaths after which the rest of a shard is given up: each costs a new process.
+MOST_DEATHS = 3
 
 
-def run_shard(
+def finish_shard(
     plan: Plan,
+    journal: Journal,
     shard: str,
-    *,
-    until: float | None = None,
-    stop_at: Callable[[str], bool] = lambda name: False,
-) -> ShardResult:
-    """Run all properties of a plan on all cases of a shard.
+    until: float | None,
+    on_case: OnCase,
+    begin: Callable[[str, str, str], None] = lambda shard, case, prop: None,
+    end: Callable[[], None] = lambda: None,
+) -> None:
+    """Run what is left of a shard, as far as there is time, and write down what comes of it.
 
     Args:
         plan: the run.
+        journal: its folder.
         shard: a name from ``plan.shards``.
-        until: ``time.monotonic()`` after which no further case is begun.
-        stop_at: whether to stop after a case on which the named property has failed.
+        until: ``time.monotonic()`` after which no case is begun.
+        on_case: called after every case.
+        begin: called with the names of a shard, a case and a property that is about to be judged on it.
+        end: called after every case, whatever became of it.
     """
-    return gather(shard, run_cases(plan, shard, plan.cases_of(shard), until=until, stop_at=stop_at))
+    if until is not None and time.monotonic() >= until:
+        return
+    cases = plan.cases_of(shard)
+    results = journal.done(shard, cases)
+    deaths = journal.deaths(shard)
+    given_up = len(deaths) >= MOST_DEATHS
+    done = {result.name for result in results}
+    for name, case in ((name, case) for name, case in cases.items() if name not in done):
+        died = {death.property: death for death in deaths if death.case == name}
+        if given_up and not died:
+            break
+        if until is not None and time.monotonic() >= until:
+            return
+        properties = () if given_up else plan.properties_on(shard, name)
+        alive = tuple(prop for prop in properties if prop.name not in died)
+        try:
+            result = run_case(plan, alive, case, name, lambda case, prop: begin(shard, case, prop))
+        finally:
+            end()
+        fatal = {prop: NotJudged(death.how) if death.hung else Failed(death.how) for prop, death in died.items()}
+        how = {prop: death.how for prop, death in died.items()}
+        result = replace(result, verdicts={**result.verdicts, **fatal}, died=how)
+        journal.add(shard, result)
+        results.append(result)
+        on_case(shard, len(results), len(cases), result.failed)
+    journal.finish(replace(gather(shard, results), deaths=len(deaths), left_out=len(cases) - len(results)))
 
 
 def run_cases(

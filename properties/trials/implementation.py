@@ -49,6 +49,31 @@ def resolve(implementation: Implementation | str) -> tuple[Implementation, str]:
     return found, implementation
 
 
+def importable(implementation: Implementation, name: str) -> bool:
+    """Whether other processes, too, find an implementation by its name."""
+    module = name.partition(":")[0]
+    if module == "__main__" or not _is_found(module):
+        return False
+    try:
+        return bool(resolve(name)[0] == implementation)
+    except CannotRun:
+        return False
+
+
+def _is_found(module: str) -> bool:
+    """Whether a module would be found if it had not been imported yet: what was made while this runs is not."""
+    path = None
+    name = ""
+    for part in module.split("."):
+        name = f"{name}.{part}" if name else part
+        specs = (finder.find_spec(name, path) for finder in sys.meta_path)
+        spec = next((spec for spec in specs if spec), None)
+        if spec is None:
+            return False
+        path = spec.submodule_search_locations
+    return True
+
+
 def fingerprint(name: str) -> str:
     """A checksum of the source files and binaries of the package that holds an implementation, or of its one file.
 

@@ -51,6 +51,13 @@ class BuiltForNothing(Patchify):
         os._exit(7)
 
 
+class RightUnderItsStarter(Patchify):
+    """Right only in a process that the one which the environment names has started itself."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + (os.getppid() != int(os.environ["STARTER"]))
+
+
 class Slow(Patchify):
     """Right, and takes its time."""
 
