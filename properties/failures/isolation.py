@@ -26,6 +26,7 @@ from properties.trials.verdict import Failed
 # The exit codes of a process whose device has failed for good, and of one whose pipe was closed.
 DEVICE_LOST, PIPE_LOST = 113, 114
 _DIED = "process died"
+CLOSED = "it closed a file that it had not opened"
 # Seconds within which a process has ended that closes its end of the pipe, unless a layer has closed it.
 _ENDING = 2.0
 # What is sent is short; a layer may write anything.
@@ -77,10 +78,10 @@ class Pipe:
         except OSError as error:
             raise PipeLost(f"the pipe to the harness is closed: {error}") from error
         if not more:
-            raise EOFError("it closed the pipe to the harness")
+            raise EOFError(CLOSED)
         *lines, self.unread = (self.unread + more).split(b"\n")
         if len(self.unread) > _MOST_BYTES or not all(line.startswith(self.token) for line in lines):
-            raise PipeLost("it wrote into the pipe to the harness")
+            raise PipeLost("it wrote into a file that it had not opened")
         return [json.loads(line.removeprefix(self.token)) for line in lines]
 
     def listen(self) -> Iterator[Any]:
@@ -157,9 +158,10 @@ class Child:
                 self.end()
                 raise Died(died(f"no answer within {within:g} seconds"), hung=True)
 
-    def lost(self, why: object) -> str:
+    def lost(self, why: EOFError | PipeLost) -> str:
         """End a process of which nothing more is to be had, and say how it died: by itself, or else why it is ended."""
-        by_itself = self.ended(within=_ENDING)
+        # Only one that is closing its pipe is about to end; another one goes on, with what is not to be believed.
+        by_itself = self.ended(within=_ENDING if isinstance(why, EOFError) else 0.0)
         code = self.end()
         return died(reason(code) if by_itself else str(why))
 
@@ -168,7 +170,9 @@ def forked(target: Callable[..., None], *arguments: Any) -> Child:
     """A process that calls a function with its end of the pipe and some arguments: a copy of one that imports once."""
     ours, theirs = socketpair()
     token = secrets.token_hex(8)
-    process = _forkserver().Process(target=_call, args=(target, theirs, token, *arguments), daemon=True)
+    process = _forkserver().Process(
+        target=_call, args=(target, theirs, token, dict(os.environ), *arguments), daemon=True
+    )
     with _main_module_hidden():
         process.start()
     theirs.close()
@@ -203,8 +207,11 @@ def connected(descriptor: str, token: str) -> Pipe:
     return Pipe(end, token)
 
 
-def _call(target: Callable[..., None], end: socket, token: str, *arguments: Any) -> None:
+def _call(target: Callable[..., None], end: socket, token: str, environment: dict[str, str], *arguments: Any) -> None:
     os.setsid()
+    # What this is a copy of was started earlier.
+    os.environ.clear()
+    os.environ.update(environment)
     target(Pipe(end, token), *arguments)
 
 
@@ -249,7 +256,7 @@ def reason(exit_code: int) -> str:
     if exit_code == DEVICE_LOST:
         return "the device failed, and did not recover"
     if exit_code == PIPE_LOST:
-        return "it closed the pipe to the harness"
+        return CLOSED
     if exit_code >= 0:
         return f"exit code {exit_code}"
     note = ": killed, as for lack of memory" if -exit_code == signal.SIGKILL else ""

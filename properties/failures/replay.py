@@ -5,10 +5,11 @@ A process of its own does so, which the layer may end; what it does not survive 
 
 import os
 import shlex
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from functools import cache
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,15 +21,13 @@ from properties.failures.isolation import PIPE_LOST, Child, Died, Pipe, PipeLost
 from properties.failures.message import failure_message
 from properties.failures.record import Record, RecordError, printable, read_record
 from properties.trials.faults import check_machine
-from properties.trials.implementation import CannotRun, resolve
+from properties.trials.implementation import CannotRun, resolve, said
 from properties.trials.verdict import Failed, Inapplicable
 
 TRIES = 3
 # Seconds after which a try counts as hanging, unless told otherwise.
 TIMEOUT = 600.0
 _ERRORS = {error.__name__: error for error in (CannotRun, OracleError, RuntimeError)}
-# Once for each process.
-_check_machine = cache(check_machine)
 
 
 class Outcome(StrEnum):
@@ -166,45 +165,65 @@ class _Tries:
         return str(cause)
 
     def _ask(self, question: Any) -> tuple[str, Any]:
-        if self.child is None:
-            self.child = forked(_try, self.record.to_json(), self.implementation, self.device)
         try:
+            if self.child is None:
+                self.child = forked(_try, self.record.to_json(), self.implementation, self.device)
+                # Importing an implementation is no try of it.
+                self._answer(TIMEOUT)
             # One that is gone does not answer.
             with suppress(PipeLost):
                 self.child.pipe.send(question)
-            kind, told = self.child.answer(self.timeout)
+            return self._answer(self.timeout)
         except Died as death:
             self.child, self.hung = None, death.hung
             raise
+
+    def _answer(self, within: float) -> tuple[str, Any]:
+        assert self.child is not None
+        kind, told = self.child.answer(within)
         if kind in _ERRORS:
             raise _ERRORS[kind](told)
         return kind, told
 
 
 def _try(pipe: Pipe, record: dict[str, Any], implementation: str, device: str) -> None:
-    """Answer ``None`` with a verdict on a record, and a record that has failed with its cause."""
+    """Say that it is ready, then answer ``None`` with a verdict on a record, and a record that failed with its cause.
+
+    Each answer is of a kind, which may be an error.
+    """
     torch.set_num_threads(1)
     known = Record.believed(record)
+
+    def ready() -> tuple[str, Any]:
+        resolve(implementation)
+        check_machine(device)
+        return "ready", None
+
     try:
+        pipe.send(_told(ready))
         for question in pipe.listen():
-            pipe.send(_answer(known, implementation, device, question))
+            pipe.send(_told(partial(_answer, known, implementation, device, question)))
     except PipeLost:
         os._exit(PIPE_LOST)
 
 
-def _answer(record: Record, implementation: str, device: str, question: dict[str, Any] | None) -> tuple[str, Any]:
-    """What kind of answer it is, and the answer."""
+def _told(answer: Callable[[], tuple[str, Any]]) -> tuple[str, Any]:
+    """An answer, or the kind of an error and its text."""
     try:
-        found, _ = resolve(implementation)
-        _check_machine(device)
-        if question is not None:
-            failed = Record.believed(question).verdict
-            return "cause", explain(record.prop, record.case, failed, found, device)
-        verdict = record.prop.judge_case(record.case, found, device)
+        return answer()
     except (CannotRun, OracleError) as error:
         return type(error).__name__, str(error)
     except Exception as error:
-        return RuntimeError.__name__, f"{type(error).__name__}: {error}"
+        return RuntimeError.__name__, f"{type(error).__name__}: {said(error)}"
+
+
+def _answer(record: Record, implementation: str, device: str, question: dict[str, Any] | None) -> tuple[str, Any]:
+    """What kind of answer it is, and the answer."""
+    found, _ = resolve(implementation)
+    if question is not None:
+        failed = Record.believed(question).verdict
+        return "cause", explain(record.prop, record.case, failed, found, device)
+    verdict = record.prop.judge_case(record.case, found, device)
     match verdict:
         case Failed():
             return "failed", replace(record, verdict=verdict).to_json()

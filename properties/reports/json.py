@@ -47,7 +47,7 @@ def report_json(report: Report) -> dict[str, Any]:
                 "fails_below": rates.get(prop.name),
                 "expected_failure": report.plan.expected_failures.get(prop.name),
             }
-            for prop in report.plan.properties
+            for prop in report.properties
         ],
         "left_out": [prop.name for prop in report.plan.left_out],
         "coverage": {

@@ -82,7 +82,7 @@ def _table(report: Report) -> Table:
     rates = report.rates_below
     failed = {failure.property for failure in report.failures}
     expected = {failure.property for failure in report.expected_failures}
-    for prop in report.plan.properties:
+    for prop in report.properties:
         tally = report.tallies[prop.name]
         if prop.name in failed:
             verdict = Text(f"FAILED {tally.failed} of {tally.checks}", style="bold red")

@@ -84,7 +84,9 @@ class ExecutorWorkers:
         records: dict[str, Record] = {}
 
         def submit(name: str) -> Future[Any]:
-            return self.executor.submit(examine_away, self.journal.pack([]), name, asdict(found[name]), shrink)
+            return self.executor.submit(
+                examine_away, self.journal.pack([]), name, asdict(found[name]), shrink, self.case_timeout
+            )
 
         def take(name: str, record: dict[str, Any]) -> None:
             records[name] = Record.believed(record)

@@ -1,6 +1,8 @@
 """What is made of a failing case: a smaller one, its cause, a record, and words."""
 
 import shlex
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,10 @@ from properties.runs.plan import Plan
 from properties.runs.result import Found
 from properties.trials.verdict import Failed, Verdict
 
+# Seconds that failures may be examined for; then the report says what is known.
+EXAMINING = 900.0
+OUT_OF_TIME = "not looked for: there was no time left to examine failures"
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -30,27 +36,50 @@ class Failure:
     record: Path | None = None
 
 
-def examine(plan: Plan, prop: Law, found: Found, *, shrink: bool = True) -> Record:
+def examine(
+    plan: Plan,
+    prop: Law,
+    found: Found,
+    *,
+    shrink: bool = True,
+    until: float | None = None,
+    tell: Callable[[Record | None], None] = lambda known: None,
+) -> Record:
     """Make a failing case small, run it again, and find the cause.
 
     What ended a process is not run again.
+
+    Args:
+        plan: the run.
+        prop: what failed.
+        found: on what.
+        shrink: look for the smallest case.
+        until: ``time.monotonic()`` after which nothing more is looked for.
+        tell: called after every trial with what is known by then, None where that is nothing new.
     """
 
+    def record(case: Case, verdict: Failed, cause: str) -> Record:
+        return Record(prop, plan.name, plan.device, case, verdict, cause, plan.seed, found.shard)
+
     def judge(candidate: Case) -> Verdict:
-        return prop.judge_case(candidate, plan.implementation, plan.device)
+        verdict = prop.judge_case(candidate, plan.implementation, plan.device)
+        tell(record(candidate, verdict, OUT_OF_TIME) if isinstance(verdict, Failed) else None)
+        return verdict
+
+    def in_time() -> bool:
+        return until is None or time.monotonic() < until
 
     case = Case.from_json(found.case)
-    if shrink and not found.died:
-        case = shrink_case(case, lambda candidate: isinstance(judge(candidate), Failed))
-    verdict = Failed(found.died) if found.died else judge(case)
+    if found.died:
+        return record(case, Failed(found.died), f"{plan.name} ends the process that it runs in")
+    if shrink:
+        case = shrink_case(case, lambda candidate: in_time() and isinstance(judge(candidate), Failed))
+    verdict = judge(case)
     if not isinstance(verdict, Failed):
         verdict = Failed("intermittently: in the run, and not when the case was run again")
-        cause = "intermittent: the layer is not a function of its arguments alone"
-    elif found.died:
-        cause = f"{plan.name} ends the process that it runs in"
-    else:
-        cause = explain(prop, case, verdict, plan.implementation, plan.device)
-    return Record(prop, plan.name, plan.device, case, verdict, cause, plan.seed, found.shard)
+        return record(case, verdict, "intermittent: the layer is not a function of its arguments alone")
+    cause = explain(prop, case, verdict, plan.implementation, plan.device) if in_time() else OUT_OF_TIME
+    return record(case, verdict, cause)
 
 
 def failure_from(plan: Plan, record: Record, regressions: Path | None = None) -> Failure:

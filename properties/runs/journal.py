@@ -133,7 +133,8 @@ class Journal:
         return _believed(path, lambda text: [Death(**json.loads(line)) for line in _lines(text)])
 
     def add_death(self, shard: str, death: Death) -> None:
-        """Note that the process did not survive a check."""
+        """Note that the process did not survive a check; what it may have said of the whole shard is not believed."""
+        (self.folder / f"{shard}.json").unlink(missing_ok=True)
         _append(self.folder / f"{shard}.deaths", asdict(death))
 
     def finish(self, result: ShardResult) -> None:
@@ -152,7 +153,8 @@ class Journal:
             path = self.folder / f"{shard}.json"
             if path.exists():
                 found.append(_believed(path, lambda text: ShardResult.from_json(json.loads(text))))
-                if found[-1].shard != shard or not found[-1].tallies.keys() <= {prop.name for prop in plan.properties}:
+                known = {prop.name for prop in (*plan.properties, *plan.owners)}
+                if found[-1].shard != shard or not found[-1].tallies.keys() <= known:
                     raise CannotRun(f"{path} is damaged: it is about {found[-1].shard!r}, or about another run")
             elif (self.folder / f"{shard}.cases").exists():
                 found.append(gather(shard, self.done(shard, plan.cases_of(shard))))

@@ -1,13 +1,15 @@
 """Processes on this machine, which do the work of a run, and survive what a layer does not."""
 
+import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from properties.failures.isolation import Child
 from properties.failures.record import Record
+from properties.runs.failure import EXAMINING
 from properties.runs.journal import Death, Journal
 from properties.runs.plan import Plan
 from properties.runs.pool import Pool, Task
@@ -75,19 +77,28 @@ class LocalWorkers:
 
     def examine(self, found: Mapping[str, Found], *, shrink: bool = True) -> dict[str, Record]:
         """Have failures examined, the smallest of each property."""
-        records = {}
+        until = time.monotonic() + EXAMINING
+        records: dict[str, Record] = {}
 
-        def answer(task: Task, record: Any) -> bool:
-            records[task[0]] = Record.believed(record)
-            return True
+        def answer(task: Task, message: Any) -> bool:
+            done, told = message
+            if told is not None:
+                records[task[0]] = Record.believed(told)
+            return bool(done)
 
-        def death(task: Task, how: str, check: Death | None) -> Task:
-            """What does not survive being made small is left as it is; what does not survive that is a death."""
-            name, one, shrinks = task
+        def death(task: Task, how: str, check: Death | None) -> Task | None:
+            """What does not survive being made small stays as small as it is; what it does not survive then is told."""
+            name, one, shrinks, _ = task
+            known = records.get(name)
+            if shrinks:
+                return [name, {**one, "case": known.case.to_json()} if known else one, False, until]
+            if known:
+                records[name] = replace(known, cause=f"not found: {how}, while it was looked for")
+                return None
             if one["died"]:
                 raise CannotRun(f"{how} while the failure of {name} was written down")
-            return [name, one if shrinks else {**one, "died": how}, False]
+            return [name, {**one, "died": how}, False, until]
 
-        with Pool(self.journal.folder, self.jobs, None, self.start) as pool:
-            pool.run([[name, asdict(one), shrink] for name, one in found.items()], answer, death)
+        with Pool(self.journal.folder, self.jobs, self.case_timeout, self.start) as pool:
+            pool.run([[name, asdict(one), shrink, until] for name, one in found.items()], answer, death)
         return records

@@ -83,6 +83,18 @@ class Plan:
             prop for prop in LAWS if prop.level in self.levels and not self.only and not prop.runs_on(self.device)
         )
 
+    @cached_property
+    def owners(self) -> tuple[Law, ...]:
+        """The properties that are judged along with those of the run, since one of them may say nothing for another."""
+        asked = {prop.name for prop in self.properties}
+        clauses = {clause for prop in self.properties for clause in prop.clauses}
+        return tuple(
+            prop
+            for prop in LAWS
+            if prop.name not in asked
+            and (prop.owns == "everything" or (prop.owns == "clause" and prop.clauses[0] in clauses))
+        )
+
     @property
     def shards(self) -> tuple[str, ...]:
         """The names of the shards of this part, in the order in which one worker runs them."""
@@ -168,6 +180,11 @@ class Plan:
             return tuple(prop for prop in self.properties if prop.on == kind_of(shard))
         on = ("cases",) if shard == LANDMARKS else ("cases", "drawn")
         return tuple(prop for prop in self.properties if prop.on in on)
+
+    def owners_of(self, shard: str) -> tuple[Law, ...]:
+        """The owners that are judged on the cases of a shard."""
+        on = ("cases", "compiled") if is_compiled(shard) else ("cases",)
+        return tuple(prop for prop in self.owners if prop.on in on and (prop.small_scope or not is_small(shard)))
 
     def properties_on(self, shard: str, case: str) -> tuple[Law, ...]:
         """The properties that are judged on one case of a shard: of a record, only the one that failed."""

@@ -5,7 +5,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Self
@@ -29,7 +29,7 @@ class _Worker:
     task: Task | None = None
     begun: int = 0
     ready: bool = False
-    heard: float = field(default_factory=time.monotonic)
+    heard: float = 0.0
 
 
 class Pool:
@@ -93,7 +93,7 @@ class Pool:
                     how = self._listened(worker, answer)
                 elif worker.child.ended():
                     how = died(reason(worker.child.end()))
-                elif self.timeout is not None and time.monotonic() - worker.heard > self.timeout:
+                elif worker.task and self.timeout is not None and time.monotonic() - worker.heard > self.timeout:
                     how, hung = died(f"no answer within {self.timeout:g} seconds"), True
                 if how and (instead := self._buried(worker, how, hung, death)):
                     waiting.appendleft(instead)

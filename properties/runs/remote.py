@@ -42,7 +42,9 @@ def run_away(
     return packed
 
 
-def examine_away(files: Mapping[str, str], name: str, found: Mapping[str, Any], shrink: bool) -> dict[str, Any]:
+def examine_away(
+    files: Mapping[str, str], name: str, found: Mapping[str, Any], shrink: bool, case_timeout: float | None
+) -> dict[str, Any]:
     """Have a failure examined.
 
     Args:
@@ -50,6 +52,7 @@ def examine_away(files: Mapping[str, str], name: str, found: Mapping[str, Any], 
         name: the property that failed.
         found: on what, as plain data.
         shrink: whether to look for the smallest case.
+        case_timeout: seconds after which a trial counts as hanging.
 
     Returns:
         The record, as plain data.
@@ -57,7 +60,7 @@ def examine_away(files: Mapping[str, str], name: str, found: Mapping[str, Any], 
     Raises:
         CannotRun: where that cannot be done here.
     """
-    with _a_worker(files, None) as workers:
+    with _a_worker(files, case_timeout) as workers:
         return workers.examine({name: Found(**found)}, shrink=shrink)[name].to_json()
 
 

@@ -12,7 +12,7 @@ from properties.laws.law import Law, VacuousLaw
 from properties.runs.journal import Journal
 from properties.runs.plan import Plan
 from properties.runs.result import CaseResult, gather
-from properties.trials.implementation import CannotRun
+from properties.trials.implementation import CannotRun, said
 from properties.trials.settings import undisturbed
 from properties.trials.trial import Trial
 from properties.trials.verdict import Failed, NotJudged, Verdict
@@ -60,8 +60,9 @@ def finish_shard(
             return
         properties = () if given_up else plan.properties_on(shard, name)
         alive = tuple(prop for prop in properties if prop.name not in died)
+        owners = () if died else plan.owners_of(shard)
         try:
-            result = run_case(plan, alive, case, name, lambda case, prop: begin(shard, case, prop))
+            result = run_case(plan, alive, case, name, lambda case, prop: begin(shard, case, prop), owners)
         finally:
             end()
         fatal = {prop: NotJudged(death.how) if death.hung else Failed(death.how) for prop, death in died.items()}
@@ -85,7 +86,7 @@ def run_cases(
     for name, case in cases.items():
         if until is not None and time.monotonic() >= until:
             return
-        result = run_case(plan, plan.properties_on(shard, name), case, name)
+        result = run_case(plan, plan.properties_on(shard, name), case, name, owners=plan.owners_of(shard))
         yield result
         if any(stop_at(prop) for prop in result.failed):
             return
@@ -97,14 +98,24 @@ def run_case(
     case: Case,
     name: str = "",
     before_check: BeforeCheck = lambda case, name: None,
+    owners: tuple[Law, ...] = (),
 ) -> CaseResult:
-    """Judge one trial by every property; ``before_check`` is called with the names of the case and each of them."""
+    """Judge one trial by every property; ``before_check`` is called with the names of the case and each of them.
+
+    Where none of them has failed, ``owners`` are judged, too: what they have nothing against is not told.
+    """
     verdicts: dict[str, Verdict] = {}
     with undisturbed(plan.device, tf32=case.tf32):
         trial = Trial(case, plan.implementation, plan.device)
         for prop in properties:
             before_check(name, prop.name)
             verdicts[prop.name] = _judged(prop, trial)
+        for prop in owners:
+            if not any(isinstance(verdict, Failed | NotJudged) for verdict in verdicts.values()):
+                before_check(name, prop.name)
+                verdict = _judged(prop, trial)
+                if isinstance(verdict, Failed | NotJudged):
+                    verdicts[prop.name] = verdict
     return CaseResult(name, case, verdicts)
 
 
@@ -116,5 +127,5 @@ def _judged(prop: Law, trial: Trial) -> Verdict:
         raise
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
-        told = " ".join(f"{type(error).__name__}: {error}".split())
+        told = " ".join(f"{type(error).__name__}: {said(error)}".split())
         return NotJudged(f"the harness failed, in {Path(place.filename).name}, line {place.lineno}: {told}")

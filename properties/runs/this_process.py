@@ -1,10 +1,11 @@
 """This process as what does the work of a run: for layers that no other process can import, and for debuggers."""
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from properties.failures.record import Record
-from properties.runs.failure import examine
+from properties.runs.failure import EXAMINING, examine
 from properties.runs.journal import Journal
 from properties.runs.plan import Plan
 from properties.runs.result import Found
@@ -40,5 +41,6 @@ class ThisProcess:
 
     def examine(self, found: Mapping[str, Found], *, shrink: bool = True) -> dict[str, Record]:
         """Examine failures, the smallest of each property."""
-        props = {prop.name: prop for prop in self.plan.properties}
-        return {name: examine(self.plan, props[name], one, shrink=shrink) for name, one in found.items()}
+        props = {prop.name: prop for prop in (*self.plan.properties, *self.plan.owners)}
+        until = time.monotonic() + EXAMINING
+        return {name: examine(self.plan, props[name], one, shrink=shrink, until=until) for name, one in found.items()}

@@ -3,6 +3,7 @@
 ``python -m properties.runs.worker`` is one, where ``multiprocessing`` can start none.
 """
 
+import errno
 import json
 import os
 import sys
@@ -37,8 +38,9 @@ def work(pipe: Pipe, folder: Path) -> None:
     """Say None, or the kind of an error and its text where nothing can be done; then carry out the tasks that come.
 
     A task is the name of a shard and ``time.monotonic()`` after which no case is begun, or the name of a property, a
-    failure of it and whether to make it small. The answer to the first comes in parts, one for each case and None at
-    the end; the answer to the second is a record.
+    failure of it, whether to make it small, and ``time.monotonic()`` after which nothing more is looked for. The answer
+    to the first comes in parts, one for each case and None at the end; so does the answer to the second, each part
+    being whether it is the last, and a record, None where that is the one before.
     """
     torch.set_num_threads(1)
     journal = Journal(folder)
@@ -50,7 +52,7 @@ def work(pipe: Pipe, folder: Path) -> None:
             pipe.send([type(error).__name__, str(error)])
             return
         check = _Check(folder, plan.device)
-        props = {prop.name: prop for prop in plan.properties}
+        props = {prop.name: prop for prop in (*plan.properties, *plan.owners)}
         pipe.send(None)
         for task in pipe.listen():
             match task:
@@ -58,8 +60,16 @@ def work(pipe: Pipe, folder: Path) -> None:
                     check.forget()
                     finish_shard(plan, journal, shard, until, lambda *told: pipe.send(told), check.begin, check.end)
                     pipe.send(None)
-                case (name, found, shrink):
-                    pipe.send(examine(plan, props[name], Found(**found), shrink=shrink).to_json())
+                case (name, found, shrink, until):
+                    record = examine(
+                        plan,
+                        props[name],
+                        Found(**found),
+                        shrink=shrink,
+                        until=until,
+                        tell=lambda known: pipe.send([False, known and known.to_json()]),
+                    )
+                    pipe.send([True, record.to_json()])
     except PipeLost:
         os._exit(PIPE_LOST)
 
@@ -78,7 +88,13 @@ class _Check:
     def begin(self, shard: str, case: str, prop: str) -> None:
         """Write down what is about to begin."""
         self.end()
-        os.pwrite(self.file, json.dumps([shard, case, prop]).ljust(_MOST_BYTES).encode(), 0)
+        told = json.dumps([shard, case, prop]).ljust(_MOST_BYTES).encode()
+        try:
+            os.pwrite(self.file, told, 0)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            os._exit(PIPE_LOST)
 
     def end(self) -> None:
         """End the process where the check has left the device in a state that nothing brings it out of."""

@@ -18,6 +18,14 @@ class CannotRun(ValueError):  # noqa: N818 - it reads as what happened, in messa
     """Nothing was verified: what was asked for does not exist here or does not fit together."""
 
 
+def said(error: BaseException | None) -> str:
+    """The text of an exception; one of a layer may raise another where it is asked for it."""
+    try:
+        return str(error)
+    except (Exception, SystemExit):
+        return "an exception whose text raises another one"
+
+
 def resolve(implementation: Implementation | str) -> tuple[Implementation, str]:
     """The callable to verify, and its name.
 
@@ -39,7 +47,9 @@ def resolve(implementation: Implementation | str) -> tuple[Implementation, str]:
         found: object = import_module(module_name)
     # A module under test may raise anything while it is imported, SystemExit included.
     except (Exception, SystemExit) as error:
-        raise CannotRun(f"cannot import implementation {implementation!r}: {type(error).__name__}: {error}") from error
+        raise CannotRun(
+            f"cannot import implementation {implementation!r}: {type(error).__name__}: {said(error)}"
+        ) from error
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise CannotRun(f"cannot import implementation {implementation!r}: {module_name} has no {attribute!r}")
