@@ -189,7 +189,7 @@ def started(module: str, *arguments: str) -> Child:
     # What can be imported here can be imported there.
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(
-        [sys.executable, "-m", module, str(theirs.fileno()), token, *arguments],
+        [sys.executable, "-P", "-m", module, str(theirs.fileno()), token, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         env=environment,

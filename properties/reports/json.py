@@ -21,6 +21,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "verdict": report.verdict_line,
         "problems": list(report.problems),
         "implementation": report.plan.name,
+        "origin": report.plan.origin,
         "device": report.plan.device,
         "run_seed": report.seed,
         "cases_asked_for": report.plan.cases,

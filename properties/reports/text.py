@@ -26,7 +26,7 @@ def headline(plan: Plan) -> str:
     """What is about to run, the run seed first."""
     return (
         f"run seed {plan.seed}: {plan.name} on {plan.device}, {', '.join(plan.dtypes)}, "
-        f"level {' and '.join(plan.levels)}, {plan.cases} random cases and the landmarks"
+        f"level {' and '.join(plan.levels)}, {plan.cases} random cases and the landmarks; from {plan.origin}"
     )
 
 
@@ -60,6 +60,7 @@ def print_report(report: Report, console: Console, *, messages: bool = True) -> 
     for failure in () if messages else report.failures:
         if failure.record is not None:
             console.print(Text(f"{failure.property}: {replay_command(failure.record)}"), soft_wrap=True)
+    console.print(Text(f"{report.plan.name} comes from {report.plan.origin}"), soft_wrap=True)
     if report.not_isolated:
         console.print(Text(f"judged in this process, which a layer may end: {report.not_isolated}"), soft_wrap=True)
     if report.plan.left_out:

@@ -10,7 +10,7 @@ from properties.cases.case import Case
 from properties.cases.shrinking import shrink as shrink_case
 from properties.diagnosis import explain
 from properties.failures.message import failure_message
-from properties.failures.record import Record, RecordError, write_record
+from properties.failures.record import Record, RecordError, versions, write_record
 from properties.failures.replay import replay_command
 from properties.laws.law import Law
 from properties.runs.options import PLANNED
@@ -20,6 +20,8 @@ from properties.trials.verdict import Failed, Verdict
 
 # Seconds that failures may be examined for; then the report says what is known.
 EXAMINING = 900.0
+# Characters of the implementation's file that a record keeps, the last ones.
+_MOST_KEPT = 100
 OUT_OF_TIME = "not looked for: there was no time left to examine failures"
 
 
@@ -59,7 +61,9 @@ def examine(
     """
 
     def record(case: Case, verdict: Failed, cause: str) -> Record:
-        return Record(prop, plan.name, plan.device, case, verdict, cause, plan.seed, found.shard)
+        origin = plan.origin.encode("ascii", "replace").decode()[-_MOST_KEPT:]
+        found_with = versions() | {"implementation": origin}
+        return Record(prop, plan.name, plan.device, case, verdict, cause, plan.seed, found.shard, found_with)
 
     def judge(candidate: Case) -> Verdict:
         verdict = prop.judge_case(candidate, plan.implementation, plan.device)

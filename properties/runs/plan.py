@@ -35,6 +35,7 @@ from properties.trials.implementation import (
     Implementation,
     fingerprint,
     importable,
+    origin,
     resolve,
 )
 
@@ -65,6 +66,11 @@ class Plan:
     def importable(self) -> bool:
         """Whether other processes can import the implementation: no local function, no lambda, nothing of a script."""
         return importable(self.implementation, self.name)
+
+    @cached_property
+    def origin(self) -> str:
+        """The file that the implementation comes from, and the distribution that installed it."""
+        return origin(self.implementation, self.name)
 
     @property
     def replayed(self) -> dict[str, Record]:

@@ -4,7 +4,10 @@ import hashlib
 import importlib
 import os
 import sys
+import sysconfig
 from collections.abc import Callable
+from contextlib import suppress
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,6 +15,8 @@ from typing import Any
 # Whatever it returns is checked, not believed: hence Any.
 Implementation = Callable[..., Any]
 DEFAULT_IMPLEMENTATION = "patchify:Patchify"
+# What the harness imports, some of it late.
+_OWN = ("properties", "oracles", "torch", "numpy", "hypothesis", "jsonschema", "rich")
 
 
 class CannotRun(ValueError):  # noqa: N818 - it reads as what happened, in messages and in except clauses
@@ -31,7 +36,7 @@ def resolve(implementation: Implementation | str) -> tuple[Implementation, str]:
 
     Args:
         implementation: anything that takes Patchify's arguments and returns a module, or where to import it from:
-            ``"package.module:Name"``. The current directory counts as a place to import from.
+            ``"package.module:Name"``, as ``python -m`` would find it: in the current folder first.
 
     Raises:
         CannotRun: where there is no such thing.
@@ -100,12 +105,38 @@ def fingerprint(name: str) -> str:
     return found.hexdigest()[:16]
 
 
+def origin(implementation: Implementation, name: str) -> str:
+    """The file that an implementation which has been imported comes from, and the distribution that installed it."""
+    module = sys.modules.get(getattr(implementation, "__module__", None) or name.partition(":")[0])
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return "no file"
+    path, here = Path(file).resolve(), Path.cwd().resolve()
+    shown = str(path.relative_to(here) if path.is_relative_to(here) else path)
+    if not any(path.is_relative_to(Path(sysconfig.get_path(lib)).resolve()) for lib in ("purelib", "platlib")):
+        return shown
+    top = module.__name__.partition(".")[0] if module else ""
+    installed = ", ".join(f"{one} {version(one)}" for one in sorted(set(packages_distributions().get(top, ()))))
+    return f"{shown} ({installed})" if installed else shown
+
+
 def import_module(name: str) -> ModuleType:
-    """Import a module by its dotted name; the current directory counts as a place to import from."""
+    """Import a module as ``python -m`` does: from the current folder before what is installed.
+
+    What the harness itself needs is imported first, so that a folder which has something of that name changes nothing.
+    """
+    for own in _OWN:
+        with suppress(ImportError):
+            importlib.import_module(own)
     here = os.getcwd()
-    if here not in sys.path:
-        sys.path.append(here)
-    return importlib.import_module(name)
+    sys.path.insert(0, here)
+    try:
+        return importlib.import_module(name)
+    finally:
+        with suppress(ValueError):
+            sys.path.remove(here)
+        if here not in sys.path:
+            sys.path.append(here)
 
 
 def _name(implementation: Implementation) -> str:
