@@ -15,7 +15,7 @@ from properties.runs.result import CaseResult, gather
 from properties.trials.implementation import CannotRun, said
 from properties.trials.settings import undisturbed
 from properties.trials.trial import Trial
-from properties.trials.verdict import Failed, NotJudged, Verdict
+from properties.trials.verdict import Failed, Inapplicable, NotJudged, Passed, Verdict
 
 # Called with a shard, the cases of it that are done, their number, and the properties that have failed on them since
 # the call before.
@@ -102,7 +102,8 @@ def run_case(
 ) -> CaseResult:
     """Judge one trial by every property; ``before_check`` is called with the names of the case and each of them.
 
-    Where none of them has failed, ``owners`` are judged, too: what they have nothing against is not told.
+    Where one of them holds, or could not be judged since the layer is broken, and none has failed, ``owners`` are
+    judged, too: what they have nothing against is not told.
     """
     verdicts: dict[str, Verdict] = {}
     with undisturbed(plan.device, tf32=case.tf32):
@@ -110,13 +111,22 @@ def run_case(
         for prop in properties:
             before_check(name, prop.name)
             verdicts[prop.name] = _judged(prop, trial)
-        for prop in owners:
-            if not any(isinstance(verdict, Failed | NotJudged) for verdict in verdicts.values()):
+        if any(map(_needs_owners, verdicts.values())) and not any(map(_is_told, verdicts.values())):
+            for prop in owners:
                 before_check(name, prop.name)
                 verdict = _judged(prop, trial)
-                if isinstance(verdict, Failed | NotJudged):
+                if _is_told(verdict):
                     verdicts[prop.name] = verdict
+                    break
     return CaseResult(name, case, verdicts)
+
+
+def _needs_owners(verdict: Verdict) -> bool:
+    return isinstance(verdict, Passed) or (isinstance(verdict, Inapplicable) and verdict.broken)
+
+
+def _is_told(verdict: Verdict) -> bool:
+    return isinstance(verdict, Failed | NotJudged)
 
 
 def _judged(prop: Law, trial: Trial) -> Verdict:
