@@ -47,6 +47,9 @@ def print_report(report: Report, console: Console, *, messages: bool = True) -> 
     _print_inapplicable(report, console)
     _print_cells(report, console)
     _print_statements(report, console)
+    console.print(Text(f"{report.plan.name} comes from {report.plan.origin}"), soft_wrap=True)
+    if report.not_isolated:
+        console.print(Text(f"judged in this process, which a layer may end: {report.not_isolated}"), soft_wrap=True)
     console.print(f"landmark cases that ran: {len(report.landmarks)}", soft_wrap=True, highlight=False)
     for shape, cases in groupby(report.landmarks, lambda name: name.rsplit(", ", 2)[0]):
         told = "; ".join(name.removeprefix(f"{shape}, ") for name in cases)
@@ -60,9 +63,6 @@ def print_report(report: Report, console: Console, *, messages: bool = True) -> 
     for failure in () if messages else report.failures:
         if failure.record is not None:
             console.print(Text(f"{failure.property}: {replay_command(failure.record)}"), soft_wrap=True)
-    console.print(Text(f"{report.plan.name} comes from {report.plan.origin}"), soft_wrap=True)
-    if report.not_isolated:
-        console.print(Text(f"judged in this process, which a layer may end: {report.not_isolated}"), soft_wrap=True)
     if report.plan.left_out:
         names = ", ".join(f"{prop.name} (on {prop.device} alone)" for prop in report.plan.left_out)
         console.print(Text(f"not judged on {report.plan.device}: {names}"), soft_wrap=True)
