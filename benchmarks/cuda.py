@@ -30,7 +30,6 @@ from torch import Tensor, nn
 from oracles.agreement import check_oracles
 from patchify import LinearPatchify, Patchify
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
-from properties.failures.isolation import judge_apart
 from properties.laws import LAWS
 from properties.reports.json import report_json
 from properties.runs.journal import Journal
@@ -157,11 +156,12 @@ def _run(part: Part, laws: list[str]) -> None:
     if not (journal.folder / "plan.json").exists():
         journal.start(make_plan(PATCHIFY, cases=part.cases, seed=SEED, device=part.device, only=laws))
     plan = journal.plan()
-    LocalWorkers(journal, cores(), 60.0).run_shards(journal.left(plan), until=part.until)
+    workers = LocalWorkers(journal, cores(), 60.0)
+    workers.run_shards(journal.left(plan), until=part.until)
     part.finished = not journal.left(plan)
     found = count_run(part)
     for law in part.todo(list(found)):
-        verdict = judge_apart(law, Case.from_json(found[law].case), PATCHIFY, part.device, 60.0)
+        verdict = workers.examine({law: found[law]}, shrink=False)[law].verdict
         part.step(law, f"{verdict} on {found[law].case}")
 
 

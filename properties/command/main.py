@@ -23,14 +23,15 @@ from properties.reports.json import write_json
 from properties.reports.power import print_power
 from properties.reports.text import headline, print_report
 from properties.runs.dask import dask_executor
-from properties.runs.engine import OnCase, Workers, carry_out
+from properties.runs.engine import Workers, carry_out
 from properties.runs.executor_workers import ExecutorWorkers
 from properties.runs.journal import Journal
 from properties.runs.local_workers import LocalWorkers
 from properties.runs.merge import merge
-from properties.runs.options import OPTIONS, add_options, cores, count, duration, names, part, seeds, something
+from properties.runs.options import OPTIONS, add_options, cores, names, seeds
 from properties.runs.plan import plan_from_options
 from properties.runs.report import Report
+from properties.runs.shard import OnCase
 from properties.trials.faults import available
 from properties.trials.implementation import CannotRun
 
@@ -38,8 +39,6 @@ PASSED, FAILED, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
 # Some of what was to be checked was not.
 INCOMPLETE = COULD_NOT_RUN
 _WIDTH_OF_A_FILE = 120
-# Options that are not part of the plan, so that a run that is resumed may be given others.
-_OF_EVERY_RUN = ("regressions", "case-timeout", "json", "no-shrink")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,33 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="patchify-verify", description="Verify an implementation of Patchify.")
     commands = parser.add_subparsers(dest="command", required=True)
     run_parser = commands.add_parser("run", help="verify a layer against the contract", description="Verify a layer.")
-    add_options(run_parser.add_argument)
-    run_parser.add_argument("--budget", type=duration, metavar="TIME", help="stop between cases after 90s, 10m, 2h")
-    run_parser.add_argument("--jobs", type=count, metavar="N", help="processes (default: one for each core)")
-    run_parser.add_argument(
-        "--dask",
-        type=something,
-        metavar="ADDRESS",
-        help="run on the workers of this Dask scheduler, such as tcp://host:8786",
-    )
-    run_parser.add_argument(
-        "--shard", type=part, metavar="I/N", help="run only the I-th of N parts; merge puts the parts together"
-    )
-    run_parser.add_argument(
-        "--run-dir", type=Path, metavar="DIR", help="new folder to keep the run in (default: a temporary one)"
-    )
-    run_parser.add_argument(
-        "--resume", type=Path, metavar="DIR", help="go on with the run in this folder; it has the plan"
-    )
-    run_parser.add_argument("--fail-fast", action="store_true", help="stop after the first case that fails")
+    add_options(run_parser.add_argument, "run")
     run_parser.set_defaults(function=_run)
     about = "the report on a run whose parts were run one by one"
     merge_parser = commands.add_parser("merge", help=about, description=about)
     merge_parser.add_argument(
         "folders", type=Path, nargs="+", metavar="DIR", help="where a part was run (--shard, --run-dir)"
     )
-    for option in ("regressions", "json"):
-        merge_parser.add_argument(f"--{option}", **OPTIONS[option])
+    add_options(merge_parser.add_argument, "merge")
     merge_parser.set_defaults(function=_merge)
     for name, function, about in (
         ("replay", _replay, "run the cases of records again: FIXED, FAILED, INTERMITTENT or ERROR"),
@@ -92,8 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             record_parser.add_argument("records", type=Path, nargs="+", metavar="FILE_OR_FOLDER", help="what to replay")
         else:
             record_parser.add_argument("record", type=Path, metavar="FILE", help="the record")
-        for option in ("implementation", "device"):
-            record_parser.add_argument(f"--{option}", **OPTIONS[option])
+        add_options(record_parser.add_argument, name)
         record_parser.set_defaults(function=function)
     about = "print the clauses of the contract, which properties check each, and which mutants they kill"
     clauses_parser = commands.add_parser("clauses", help=about, description=about)
@@ -129,7 +108,7 @@ def _power(console: Console, given: argparse.Namespace) -> int:
 def _replay(console: Console, given: argparse.Namespace) -> int:
     counts: Counter[Outcome] = Counter()
     for path in record_files(given.records):
-        replayed = replay(path, implementation=given.implementation, device=given.device)
+        replayed = replay(path, implementation=given.implementation, device=given.device, timeout=given.case_timeout)
         console.print(paint(str(replayed)), soft_wrap=True)
         counts[replayed.outcome] += 1
     if not counts:
@@ -140,7 +119,13 @@ def _replay(console: Console, given: argparse.Namespace) -> int:
 
 
 def _explain(console: Console, given: argparse.Namespace) -> int:
-    replayed = replay(given.record, implementation=given.implementation, device=given.device, anew=True)
+    replayed = replay(
+        given.record,
+        implementation=given.implementation,
+        device=given.device,
+        anew=True,
+        timeout=given.case_timeout,
+    )
     console.print(paint(str(replayed)), soft_wrap=True)
     return replayed.outcome.exit_code
 
@@ -187,24 +172,24 @@ def _conclude(console: Console, report: Report, given: argparse.Namespace) -> in
 def _journal(given: argparse.Namespace) -> Iterator[Journal]:
     """The folder of the run: one that is there, a new one, or a temporary one."""
     if given.resume:
-        planned = [name for name in OPTIONS if name not in _OF_EVERY_RUN and getattr(given, _member(name))]
-        planned += [name for name in ("shard", "run-dir") if getattr(given, _member(name))]
+        planned = [option.flag for option in OPTIONS if option.planned and getattr(given, option.member) is not None]
         if planned:
-            names = ", ".join(f"--{name}" for name in planned)
+            names = ", ".join(f"--{flag}" for flag in planned)
             raise CannotRun(f"--resume goes on with the plan in {given.resume}: leave out {names}")
         yield Journal(given.resume)
         return
     if given.shard and (given.seed is None or given.run_dir is None):
         raise CannotRun("--shard needs --seed, the same for all parts, and --run-dir, which merge takes")
-    plan = plan_from_options(lambda name: getattr(given, _member(name)))
+    plan = plan_from_options(lambda flag: getattr(given, flag.replace("-", "_")))
     with TemporaryDirectory(prefix="patchify-run-") as temporary:
         journal = Journal(given.run_dir or Path(temporary))
-        journal.start(replace(plan, part=given.shard) if given.shard else plan)
+        plan = replace(plan, part=given.shard) if given.shard else plan
+        if not plan.shards:
+            number, parts = plan.part
+            which = f"part {number} of {parts} of this run" if parts > 1 else "this run"
+            raise CannotRun(f"{which} holds no cases, so that it could show nothing")
+        journal.start(plan)
         yield journal
-
-
-def _member(option: str) -> str:
-    return option.replace("-", "_")
 
 
 def _run_plan(journal: Journal, given: argparse.Namespace, on_case: OnCase) -> Report:

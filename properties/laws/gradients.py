@@ -15,7 +15,7 @@ from properties.trials.comparison import EXACT, ROUNDED, Expectation
 from properties.trials.trial import Raised, Trial, blaming
 
 
-@law("C11", small_scope=True)
+@law("C11", small_scope=True, owns="clause")
 def runs_backward(trial: Trial) -> None:
     """Whichever of input, weight and bias require a gradient, each of them gets one, of its own shape and dtype.
 
@@ -114,7 +114,7 @@ def second_derivative(trial: Trial) -> None:
     parameters = _parameters(every, layer)
     tokens = every.embed(layer, x, "forward")
     if not tokens.requires_grad:
-        trial.inapplicable("the output requires no gradient (see runs_backward)")
+        trial.broken("the output requires no gradient (see runs_backward)")
     trial.spare_memory()
     with blaming("the second backward pass"):
         by_input, by_weight, *by_bias = torch.autograd.grad(tokens, [x, *parameters], cotangent, create_graph=True)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from oracles import rounding, unfold
 from properties.laws.law import law
 from properties.trials.comparison import Expectation
-from properties.trials.trial import Raised, Trial, Unusable, blaming
+from properties.trials.trial import Broken, Raised, Trial, blaming
 
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 
@@ -19,10 +19,10 @@ def _construct(trial: Trial) -> Any:
     try:
         return trial.construct()
     except Raised as raised:
-        raise Unusable("the constructor raised (see constructs)") from raised
+        raise Broken("the constructor raised (see constructs)") from raised
 
 
-@law("C1", needs_output=False)
+@law("C1", needs_output=False, owns="everything")
 def constructs(trial: Trial) -> None:
     """Positional and keyword calls build the same module, and leaving arguments out means their defaults.
 
@@ -70,7 +70,7 @@ def rejects_data_dim(trial: Trial) -> None:
         trial.expect(isinstance(error, ValueError), what, observed=observed, expected="ValueError")
 
 
-@law("C3", needs_output=False)
+@law("C3", needs_output=False, owns="everything")
 def holds_conv(trial: Trial) -> None:
     """``conv`` is a ``torch.nn.Conv{d}d`` of the asked geometry that holds all parameters, and attributes tell it.
 
@@ -182,10 +182,10 @@ def default_initialisation(trial: Trial) -> None:
         layer = trial.implementation(spec.in_features, channels, spec.data_dim, spec.patch_size, spec.stride, spec.bias)
     conv = getattr(layer, "conv", None)
     if conv is None:
-        trial.inapplicable("the layer holds no conv (see holds_conv)")
+        trial.broken("the layer holds no conv (see holds_conv)")
     tensors = {"conv.weight": getattr(conv, "weight", None), "conv.bias": getattr(conv, "bias", None)}
     if not any(isinstance(tensor, Tensor) for tensor in tensors.values()):
-        trial.inapplicable("the convolution holds no parameters (see holds_conv)")
+        trial.broken("the convolution holds no parameters (see holds_conv)")
     limit = 1 / math.sqrt(spec.terms)
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):

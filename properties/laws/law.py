@@ -11,9 +11,10 @@ from properties.contract import CLAUSES
 from properties.trials.faults import fault_behind
 from properties.trials.implementation import Implementation
 from properties.trials.settings import undisturbed
-from properties.trials.trial import Raised, TorchFault, Trial, Unusable
+from properties.trials.trial import Broken, Raised, TorchFault, Trial, Unusable
 from properties.trials.verdict import Failed, Inapplicable, Passed, Verdict, Violation
 
+Owned = Literal["nothing", "clause", "everything"]
 Judged = Literal["cases", "drawn", "compiled", "histories", "copies", "huge"]
 
 
@@ -43,6 +44,8 @@ class Law:
         small_scope: whether it judges every small shape.
         autocast: whether it runs the layer under autocast, which is off everywhere else.
         empty_batch: whether it empties the batch of the case.
+        owns: whose breakages it owns: where it fails, laws of its first clause, or all laws, say nothing. It is judged
+            along with whatever of them is selected, so that none of them passes for having said nothing.
         device: the type of device that it needs, such as ``cuda``; empty where it needs none. Elsewhere it is not run.
         false_pass: how likely a wrong bilinear map is to pass on a case, where that is known.
     """
@@ -56,6 +59,7 @@ class Law:
     small_scope: bool = False
     autocast: bool = False
     empty_batch: bool = False
+    owns: Owned = "nothing"
     device: str = ""
     false_pass: Callable[[Case], float | None] | None = None
 
@@ -82,7 +86,7 @@ class Law:
                 trial.output()
             self.judge(trial)
         except Unusable as missing:
-            return Inapplicable(str(missing), torch_fault=isinstance(missing, TorchFault))
+            return Inapplicable(str(missing), isinstance(missing, TorchFault), isinstance(missing, Broken))
         except Raised as raised:
             failed = Failed(f"{raised.doing} raised an exception", observed=raised.observed, expected="no exception")
         except Violation as violation:
@@ -109,6 +113,7 @@ def law(
     small_scope: bool = False,
     autocast: bool = False,
     empty_batch: bool = False,
+    owns: Owned = "nothing",
     device: str = "",
     false_pass: Callable[[Case], float | None] | None = None,
 ) -> Callable[[Callable[[Trial], None]], Law]:
@@ -118,7 +123,7 @@ def law(
         statement = (judge.__doc__ or "").strip()
         if not clauses or not statement:
             raise TypeError(f"the law {judge.__name__} must name its clauses and state itself in a docstring")
-        fields = (on, needs_output, small_scope, autocast, empty_batch, device, false_pass)
+        fields = (on, needs_output, small_scope, autocast, empty_batch, owns, device, false_pass)
         return Law(judge.__name__, clauses, statement, judge, *fields)
 
     return make

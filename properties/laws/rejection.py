@@ -8,6 +8,7 @@ from functools import partial
 import torch
 
 from properties.laws.law import law
+from properties.trials.implementation import said
 from properties.trials.trial import Trial
 
 
@@ -33,9 +34,9 @@ def rejects_bad_arguments(trial: Trial) -> None:
             right = isinstance(error, ValueError | TypeError)
             trial.expect(right, f"{call} raises another error", observed=type(error).__name__, expected=refused)
             trial.expect(
-                name in str(error) and str(value) in str(error),
+                name in said(error) and str(value) in said(error),
                 f"the error for {call} does not name argument and value",
-                observed=error,
+                observed=said(error),
                 expected=f"a message with {name} and {value!r}",
             )
 
@@ -97,11 +98,11 @@ def _refuses(trial: Trial, description: str, shape: Sequence[int], named: Sequen
     for output in outputs:
         observed = f"output {list(output.shape)}" if isinstance(output, torch.Tensor) else type(output).__name__
         trial.expect(False, f"{description} is accepted", where, observed=observed, expected="an exception")
-    numbers = {int(digits) for digits in re.findall(r"\d+", str(error))}
+    numbers = {int(digits) for digits in re.findall(r"\d+", said(error))}
     trial.expect(
         numbers >= set(named),
         f"the error for {description} does not name the numbers",
         where,
-        observed=f"{type(error).__name__}: {error}",
+        observed=f"{type(error).__name__}: {said(error)}",
         expected=f"a message with {', '.join(map(str, named))}",
     )

@@ -226,7 +226,7 @@ def feeds_position_embedding(trial: Trial) -> None:
     """
     output = trial.forward_pass
     if isinstance(output, Raised):
-        trial.inapplicable("forward raised (see runs_forward)")
+        trial.broken("forward raised (see runs_forward)")
     spec, shape = trial.case.spec, trial.case.output_shape
     positions = {"a position embedding": torch.ones(shape[1:], dtype=trial.dtype, device=trial.device)}
     mixer = torch.nn.Linear(shape[-1], 2, device=trial.device, dtype=trial.dtype)

@@ -6,7 +6,7 @@ from properties.laws.law import law
 from properties.trials.trial import Raised, Trial
 
 
-@law("C4", needs_output=False, small_scope=True)
+@law("C4", needs_output=False, small_scope=True, owns="everything")
 def runs_forward(trial: Trial) -> None:
     """The layer runs on every valid input, without an exception.
 
@@ -19,18 +19,18 @@ def runs_forward(trial: Trial) -> None:
 
 def _output(trial: Trial) -> object:
     if isinstance(trial.forward_pass, Raised):
-        trial.inapplicable("forward raised (see runs_forward)")
+        trial.broken("forward raised (see runs_forward)")
     return trial.forward_pass
 
 
 def _tensor(trial: Trial) -> Tensor:
     output = _output(trial)
     if not isinstance(output, Tensor):
-        trial.inapplicable("the output is no tensor (see returns_tensor)")
+        trial.broken("the output is no tensor (see returns_tensor)")
     return output
 
 
-@law("C4", needs_output=False)
+@law("C4", needs_output=False, owns="everything")
 def returns_tensor(trial: Trial) -> None:
     """The output is one tensor, of the input's dtype and device.
 
@@ -45,7 +45,7 @@ def returns_tensor(trial: Trial) -> None:
     trial.expect(observed == expected, what, observed=observed, expected=expected)
 
 
-@law("C5", "C4", "C9", "C10", needs_output=False, small_scope=True)
+@law("C5", "C4", "C9", "C10", needs_output=False, small_scope=True, owns="everything")
 def grid_shape(trial: Trial) -> None:
     """The output is ``[B, *g, C_out]``, with as many tokens along each axis as windows fit on it.
 

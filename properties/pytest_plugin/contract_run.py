@@ -46,6 +46,7 @@ class ContractRun:
         self.examined: dict[str, Record] = {}
         # In the process that prints the summary: what all items reported, whichever process ran them.
         self.reported: dict[str, ShardResult] = {}
+        self.selected: set[str] = set()
         self.records: dict[str, Record] = {}
 
     def _option(self, name: str) -> Any:
@@ -108,17 +109,19 @@ class ContractRun:
         if group not in self.done:
             self.done[group] = self._run(self.groups[group])
             outcome["results"] = [result.to_json() for result in self.done[group]]
-        tally = Tally()
-        for result in self.done[group]:
-            tally = tally.merged(result.tallies.get(prop.name, Tally()))
+            outcome["selected"] = [prop.name for prop in self.plan.properties]
+        tally = self._tally(group, prop)
         # In the JUnit report, too.
         item.user_properties += [
             ("run_seed", self.plan.seed),
             ("checks", tally.checks),
             ("inapplicable", sum(tally.inapplicable.values())),
         ]
-        if tally.smallest_failure is None:
+        failed = next((one for one in (prop, *self.plan.owners) if self._tally(group, one).failed), None)
+        if failed is None:
             return
+        prop, tally = failed, self._tally(group, failed)
+        assert tally.smallest_failure is not None
         first = prop.name not in self.examined
         record = self._examine(prop, tally.smallest_failure)
         outcome["record"] = record.to_json()
@@ -129,6 +132,12 @@ class ContractRun:
             f"{message.splitlines()[0]}\n  on this shard too; another failure of this property shows the smallest case"
         )
         pytest.fail(message if first else again, pytrace=False)
+
+    def _tally(self, group: str, prop: Law) -> Tally:
+        tally = Tally()
+        for result in self.done[group]:
+            tally = tally.merged(result.tallies.get(prop.name, Tally()))
+        return tally
 
     def _run(self, shards: tuple[str, ...]) -> list[ShardResult]:
         try:
@@ -156,6 +165,7 @@ class ContractRun:
         outcome = getattr(report, "contract_outcome", {})
         for result in outcome.get("results", ()):
             self.reported[result["shard"]] = ShardResult.from_json(result)
+        self.selected.update(outcome.get("selected", ()))
         if "record" in outcome:
             record = Record.from_json(outcome["record"])
             # The workers of xdist have each found a smallest case of their own.
@@ -166,12 +176,12 @@ class ContractRun:
     def report(self) -> Report:
         """The report on everything that was reported to this process, and the properties that were selected.
 
-        Under xdist this process has selected nothing itself: what was judged tells.
+        Under xdist this process has selected nothing itself.
         """
-        judged = {name for result in self.reported.values() for name in result.tallies}
-        plan = replace(self.plan, properties=tuple(prop for prop in self.plan.properties if prop.name in judged))
+        properties = tuple(prop for prop in self.plan.properties if prop.name in self.selected)
+        plan = replace(self.plan, properties=properties)
         results = [self.reported[shard] for shard in plan.shards if shard in self.reported]
-        props = {prop.name: prop for prop in plan.properties}
+        props = {prop.name: prop for prop in (*plan.properties, *plan.owners)}
 
         def known(found: Mapping[str, Found]) -> dict[str, Record]:
             """A session that ended early has not come to the items of all properties that failed."""

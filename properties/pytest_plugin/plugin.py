@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from properties.runs.options import PREFIX, PROFILES, add_options, count
+from properties.runs.options import PREFIX, PROFILES, add_options
 
 # As properties/failures/record.py names its files; that module is not imported before there is one.
 _RECORD_NAME = re.compile(r"[a-z][a-z0-9_]*-[0-9a-f]{12}\.json")
@@ -20,10 +20,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare the options of the command, prefixed."""
     group = parser.getgroup("patchify", "verifying implementations of Patchify")
-    add_options(group.addoption, PREFIX)
-    group.addoption(
-        f"--{PREFIX}shards", type=count, metavar="N", help="make N items of each property, for the workers of xdist"
-    )
+    add_options(group.addoption, "pytest", PREFIX)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -17,7 +17,8 @@ class RecordItem(pytest.Item):
         """Replay the record."""
         implementation = self.config.getoption(f"--{PREFIX}implementation")
         device = self.config.getoption(f"--{PREFIX}device")
-        replayed = replay(self.path, implementation=implementation, device=device)
+        timeout = self.config.getoption(f"--{PREFIX}case-timeout")
+        replayed = replay(self.path, implementation=implementation, device=device, timeout=timeout)
         if replayed.outcome is not Outcome.FIXED:
             pytest.fail(str(replayed), pytrace=False)
 

@@ -21,6 +21,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "verdict": report.verdict_line,
         "problems": list(report.problems),
         "implementation": report.plan.name,
+        "origin": report.plan.origin,
         "device": report.plan.device,
         "run_seed": report.seed,
         "cases_asked_for": report.plan.cases,
@@ -28,6 +29,7 @@ def report_json(report: Report) -> dict[str, Any]:
         "dtypes": list(report.plan.dtypes),
         "part": list(report.plan.part),
         "stopped": report.stopped,
+        "not_isolated": report.not_isolated or None,
         "cases": report.cases,
         "shards": len(report.results),
         "shards_planned": len(report.plan.shards),
@@ -46,7 +48,7 @@ def report_json(report: Report) -> dict[str, Any]:
                 "fails_below": rates.get(prop.name),
                 "expected_failure": report.plan.expected_failures.get(prop.name),
             }
-            for prop in report.plan.properties
+            for prop in report.properties
         ],
         "left_out": [prop.name for prop in report.plan.left_out],
         "coverage": {

@@ -8,7 +8,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from properties.runs.engine import OnCase
+from properties.runs.shard import OnCase
 
 # Seconds between two lines where there is no terminal to draw on.
 _PAUSE = 15.0

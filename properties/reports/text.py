@@ -26,7 +26,7 @@ def headline(plan: Plan) -> str:
     """What is about to run, the run seed first."""
     return (
         f"run seed {plan.seed}: {plan.name} on {plan.device}, {', '.join(plan.dtypes)}, "
-        f"level {' and '.join(plan.levels)}, {plan.cases} random cases and the landmarks"
+        f"level {' and '.join(plan.levels)}, {plan.cases} random cases and the landmarks; from {plan.origin}"
     )
 
 
@@ -47,6 +47,9 @@ def print_report(report: Report, console: Console, *, messages: bool = True) -> 
     _print_inapplicable(report, console)
     _print_cells(report, console)
     _print_statements(report, console)
+    console.print(Text(f"{report.plan.name} comes from {report.plan.origin}"), soft_wrap=True)
+    if report.not_isolated:
+        console.print(Text(f"judged in this process, which a layer may end: {report.not_isolated}"), soft_wrap=True)
     console.print(f"landmark cases that ran: {len(report.landmarks)}", soft_wrap=True, highlight=False)
     for shape, cases in groupby(report.landmarks, lambda name: name.rsplit(", ", 2)[0]):
         told = "; ".join(name.removeprefix(f"{shape}, ") for name in cases)
@@ -80,7 +83,7 @@ def _table(report: Report) -> Table:
     rates = report.rates_below
     failed = {failure.property for failure in report.failures}
     expected = {failure.property for failure in report.expected_failures}
-    for prop in report.plan.properties:
+    for prop in report.properties:
         tally = report.tallies[prop.name]
         if prop.name in failed:
             verdict = Text(f"FAILED {tally.failed} of {tally.checks}", style="bold red")

@@ -1,20 +1,19 @@
 """A run from the plan in its journal to a report, whoever does the work; it may be stopped, and goes on from there."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from properties.failures.record import Record
 from properties.runs.journal import Journal
 from properties.runs.lock import held
+from properties.runs.plan import Plan
 from properties.runs.report import Report, conclude
 from properties.runs.result import Found
+from properties.runs.shard import OnCase
 from properties.runs.shard_names import REGRESSIONS
-
-# Called with a shard, the cases of it that are done, their number, and the properties that have failed on them since
-# the call before.
-OnCase = Callable[[str, int, int, list[str]], None]
 
 
 class Workers(Protocol):
@@ -23,6 +22,14 @@ class Workers(Protocol):
     @property
     def journal(self) -> Journal:
         """The folder of the run."""
+
+    @property
+    def plan(self) -> Plan:
+        """What is to be done."""
+
+    @property
+    def not_isolated(self) -> str:
+        """Why the layer runs in this process, which it may end; empty where it does not."""
 
     def run_shards(self, shards: list[str], *, until: float | None = None, on_case: OnCase = ...) -> None:
         """Have shards done; ``until`` is ``time.monotonic()`` after which no case is begun."""
@@ -47,7 +54,7 @@ def carry_out(
     """Carry out the plan of a journal, or what is left of it.
 
     Args:
-        workers: who does the work, on which journal: ``LocalWorkers`` or ``ExecutorWorkers``.
+        workers: who does the work, on which journal: ``LocalWorkers``, ``ExecutorWorkers`` or ``ThisProcess``.
         budget: seconds after which no further case is begun.
         fail_fast: stop as soon as a failure is known.
         shrink: look for the smallest case of every failure.
@@ -59,7 +66,7 @@ def carry_out(
     """
     journal = workers.journal
     with held(journal.folder / "lock"):
-        plan = journal.plan()
+        plan = workers.plan
         journal.go_on()
         until = None if budget is None else time.monotonic() + budget
         stopped = None
@@ -86,7 +93,7 @@ def carry_out(
 
         report = conclude(plan, journal.results(plan), examine, stopped=stopped, regressions=regressions)
         journal.end(stopped, records)
-        return report
+        return replace(report, not_isolated=workers.not_isolated)
 
 
 def in_order(shards: Iterable[str]) -> list[list[str]]:

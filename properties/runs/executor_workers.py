@@ -5,14 +5,16 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from math import ceil
 from typing import Any, TypeVar
 
 from properties.failures.record import Record
-from properties.runs.engine import OnCase
 from properties.runs.journal import Journal
+from properties.runs.plan import Plan
 from properties.runs.remote import examine_away, run_away
 from properties.runs.result import Found
+from properties.runs.shard import OnCase
 from properties.trials.implementation import CannotRun
 
 _Task = TypeVar("_Task")
@@ -37,6 +39,12 @@ class ExecutorWorkers:
     executor: Executor
     jobs: int
     case_timeout: float | None = None
+    not_isolated = ""
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The plan of the run."""
+        return self.journal.plan()
 
     def run_shards(
         self,
@@ -55,7 +63,6 @@ class ExecutorWorkers:
         Raises:
             CannotRun: where a task fails again and again, or the executor breaks; what was done until then is kept.
         """
-        plan = self.journal.plan()
 
         def submit(some: list[str]) -> Future[Any] | None:
             seconds = None if until is None else until - time.monotonic()
@@ -65,7 +72,7 @@ class ExecutorWorkers:
 
         def take(some: list[str], files: dict[str, str]) -> None:
             self.journal.unpack(files)
-            for result in self.journal.results(plan, some):
+            for result in self.journal.results(self.plan, some):
                 failed = [name for name, tally in result.tallies.items() if tally.failed]
                 on_case(result.shard, result.cases, result.cases + result.left_out, failed)
 
@@ -77,7 +84,9 @@ class ExecutorWorkers:
         records: dict[str, Record] = {}
 
         def submit(name: str) -> Future[Any]:
-            return self.executor.submit(examine_away, self.journal.pack([]), name, asdict(found[name]), shrink)
+            return self.executor.submit(
+                examine_away, self.journal.pack([]), name, asdict(found[name]), shrink, self.case_timeout
+            )
 
         def take(name: str, record: dict[str, Any]) -> None:
             records[name] = Record.believed(record)

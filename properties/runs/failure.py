@@ -1,21 +1,28 @@
 """What is made of a failing case: a smaller one, its cause, a record, and words."""
 
 import shlex
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from properties.cases.case import DTYPES, Case
+from properties.cases.case import Case
 from properties.cases.shrinking import shrink as shrink_case
 from properties.diagnosis import explain
 from properties.failures.message import failure_message
-from properties.failures.record import Record, RecordError, write_record
+from properties.failures.record import Record, RecordError, versions, write_record
 from properties.failures.replay import replay_command
 from properties.laws.law import Law
-from properties.runs.options import DEFAULT_DEVICE, DEFAULT_STRENGTH
+from properties.runs.options import PLANNED
 from properties.runs.plan import Plan
 from properties.runs.result import Found
 from properties.trials.verdict import Failed, Verdict
+
+# Seconds that failures may be examined for; then the report says what is known.
+EXAMINING = 900.0
+# Characters of the implementation's file that a record keeps, the last ones.
+_MOST_KEPT = 100
+OUT_OF_TIME = "not looked for: there was no time left to examine failures"
 
 
 @dataclass(frozen=True)
@@ -31,27 +38,52 @@ class Failure:
     record: Path | None = None
 
 
-def examine(plan: Plan, prop: Law, found: Found, *, shrink: bool = True) -> Record:
+def examine(
+    plan: Plan,
+    prop: Law,
+    found: Found,
+    *,
+    shrink: bool = True,
+    until: float | None = None,
+    tell: Callable[[Record | None], None] = lambda known: None,
+) -> Record:
     """Make a failing case small, run it again, and find the cause.
 
     What ended a process is not run again.
+
+    Args:
+        plan: the run.
+        prop: what failed.
+        found: on what.
+        shrink: look for the smallest case.
+        until: ``time.monotonic()`` after which nothing more is looked for.
+        tell: called after every trial with what is known by then, None where that is nothing new.
     """
 
+    def record(case: Case, verdict: Failed, cause: str) -> Record:
+        origin = plan.origin.encode("ascii", "replace").decode()[-_MOST_KEPT:]
+        found_with = versions() | {"implementation": origin}
+        return Record(prop, plan.name, plan.device, case, verdict, cause, plan.seed, found.shard, found_with)
+
     def judge(candidate: Case) -> Verdict:
-        return prop.judge_case(candidate, plan.implementation, plan.device)
+        verdict = prop.judge_case(candidate, plan.implementation, plan.device)
+        tell(record(candidate, verdict, OUT_OF_TIME) if isinstance(verdict, Failed) else None)
+        return verdict
+
+    def in_time() -> bool:
+        return until is None or time.monotonic() < until
 
     case = Case.from_json(found.case)
-    if shrink and not found.died:
-        case = shrink_case(case, lambda candidate: isinstance(judge(candidate), Failed))
-    verdict = Failed(found.died) if found.died else judge(case)
+    if found.died:
+        return record(case, Failed(found.died), f"{plan.name} ends the process that it runs in")
+    if shrink:
+        case = shrink_case(case, lambda candidate: in_time() and isinstance(judge(candidate), Failed))
+    verdict = judge(case)
     if not isinstance(verdict, Failed):
         verdict = Failed("intermittently: in the run, and not when the case was run again")
-        cause = "intermittent: the layer is not a function of its arguments alone"
-    elif found.died:
-        cause = f"{plan.name} ends the process that it runs in"
-    else:
-        cause = explain(prop, case, verdict, plan.implementation, plan.device)
-    return Record(prop, plan.name, plan.device, case, verdict, cause, plan.seed, found.shard)
+        return record(case, verdict, "intermittent: the layer is not a function of its arguments alone")
+    cause = explain(prop, case, verdict, plan.implementation, plan.device) if in_time() else OUT_OF_TIME
+    return record(case, verdict, cause)
 
 
 def failure_from(plan: Plan, record: Record, regressions: Path | None = None) -> Failure:
@@ -68,26 +100,22 @@ def failure_from(plan: Plan, record: Record, regressions: Path | None = None) ->
             kept = str(path)
         except RecordError as error:
             kept = f"none: {error}"
-    again = run_command(plan, prop) if path is None or plan.unnamed else replay_command(path)
+    again = run_command(plan, prop) if path is None or not plan.importable else replay_command(path)
     message = failure_message(prop, record.case, record.verdict, record.cause, again, kept)
     return Failure(prop.name, record.case, message, path)
 
 
 def run_command(plan: Plan, prop: Law) -> str:
     """What to type, or to call, to run the same cases again and see the property fail."""
-    options: dict[str, Any] = {"seed": plan.seed, "cases": plan.cases, "only": [prop.name]}
-    if plan.device != DEFAULT_DEVICE:
-        options["device"] = plan.device
-    if len(plan.dtypes) < len(DTYPES):
-        options["dtypes"] = list(plan.dtypes)
-    # Without these the same cases are drawn, but others are steered, and fewer shapes are small.
-    if plan.strength != DEFAULT_STRENGTH:
-        options["strength"] = plan.strength
-    if plan.scope_margin:
-        options["scope_margin"] = plan.scope_margin
-    if plan.unnamed:
-        return f"verify(..., {', '.join(f'{name}={value!r}' for name, value in options.items())})"
+    asked = plan.arguments | {"only": [prop.name]}
+    options = {
+        option: asked[option.argument]
+        for option in PLANNED
+        if option.repeated == "always" or (option.repeated == "changed" and asked[option.argument] != option.default)
+    }
+    if not plan.importable:
+        return f"verify(..., {', '.join(f'{option.argument}={value!r}' for option, value in options.items())})"
     words = ["patchify-verify", "run", "--implementation", plan.name]
-    for name, value in options.items():
-        words += [f"--{name.replace('_', '-')}", ",".join(value) if isinstance(value, list) else str(value)]
+    for option, value in options.items():
+        words += [f"--{option.flag}", ",".join(value) if isinstance(value, list) else str(value)]
     return shlex.join(words)

@@ -46,13 +46,9 @@ class Journal:
         Raises:
             CannotRun: where the folder holds another run, or no other process could import the implementation.
         """
-        if plan.unnamed:
+        if not plan.importable:
             raise CannotRun(f"{plan.name} cannot be imported by another process: define it in a module")
         self.folder.mkdir(parents=True, exist_ok=True)
-        if not plan.shards:
-            number, parts = plan.part
-            which = f"part {number} of {parts} of this run" if parts > 1 else "this run"
-            raise CannotRun(f"{which} holds no cases, so that it could show nothing")
         if any(self.folder.iterdir()):
             raise CannotRun(f"{self.folder} is not empty: resume the run in it, or name another folder")
         _write_whole(self.folder / "plan.json", _json(plan.to_json()))
@@ -137,7 +133,8 @@ class Journal:
         return _believed(path, lambda text: [Death(**json.loads(line)) for line in _lines(text)])
 
     def add_death(self, shard: str, death: Death) -> None:
-        """Note that the process did not survive a check."""
+        """Note that the process did not survive a check; what it may have said of the whole shard is not believed."""
+        (self.folder / f"{shard}.json").unlink(missing_ok=True)
         _append(self.folder / f"{shard}.deaths", asdict(death))
 
     def finish(self, result: ShardResult) -> None:
@@ -156,7 +153,8 @@ class Journal:
             path = self.folder / f"{shard}.json"
             if path.exists():
                 found.append(_believed(path, lambda text: ShardResult.from_json(json.loads(text))))
-                if found[-1].shard != shard or not found[-1].tallies.keys() <= {prop.name for prop in plan.properties}:
+                known = {prop.name for prop in (*plan.properties, *plan.owners)}
+                if found[-1].shard != shard or not found[-1].tallies.keys() <= known:
                     raise CannotRun(f"{path} is damaged: it is about {found[-1].shard!r}, or about another run")
             elif (self.folder / f"{shard}.cases").exists():
                 found.append(gather(shard, self.done(shard, plan.cases_of(shard))))

@@ -2,9 +2,10 @@
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from properties.cases import small_scope
 from properties.cases.case import DTYPES, Case
@@ -16,7 +17,7 @@ from properties.laws import LAWS
 from properties.laws.law import Law
 from properties.laws.retired import RETIRED
 from properties.runs import sharding
-from properties.runs.options import DEFAULT_DEVICE, DEFAULT_PROFILE, DEFAULT_STRENGTH, PROFILES
+from properties.runs.options import DEFAULT_PROFILE, DEFAULT_STRENGTH, PLANNED, PROFILES, given_arguments
 from properties.runs.shard_names import (
     COPIES,
     HISTORIES,
@@ -28,7 +29,15 @@ from properties.runs.shard_names import (
     is_small,
     kind_of,
 )
-from properties.trials.implementation import DEFAULT_IMPLEMENTATION, CannotRun, Implementation, fingerprint, resolve
+from properties.trials.implementation import (
+    DEFAULT_IMPLEMENTATION,
+    CannotRun,
+    Implementation,
+    fingerprint,
+    importable,
+    origin,
+    resolve,
+)
 
 
 @dataclass(frozen=True)
@@ -53,10 +62,15 @@ class Plan:
     regressions: Mapping[str, Record] = field(default_factory=dict)
     part: tuple[int, int] = (1, 1)
 
-    @property
-    def unnamed(self) -> bool:
-        """Whether nobody else can import the implementation: a local function, a lambda, what a script defines."""
-        return "<" in self.name or self.name.startswith("__main__:")
+    @cached_property
+    def importable(self) -> bool:
+        """Whether other processes can import the implementation: no local function, no lambda, nothing of a script."""
+        return importable(self.implementation, self.name)
+
+    @cached_property
+    def origin(self) -> str:
+        """The file that the implementation comes from, and the distribution that installed it."""
+        return origin(self.implementation, self.name)
 
     @property
     def replayed(self) -> dict[str, Record]:
@@ -73,6 +87,18 @@ class Plan:
         """The properties that the levels ask for, and that this type of device cannot show."""
         return tuple(
             prop for prop in LAWS if prop.level in self.levels and not self.only and not prop.runs_on(self.device)
+        )
+
+    @cached_property
+    def owners(self) -> tuple[Law, ...]:
+        """The properties that are judged along with those of the run, since one of them may say nothing for another."""
+        asked = {prop.name for prop in self.properties}
+        clauses = {clause for prop in self.properties for clause in prop.clauses}
+        return tuple(
+            prop
+            for prop in LAWS
+            if prop.name not in asked
+            and (prop.owns == "everything" or (prop.owns == "clause" and prop.clauses[0] in clauses))
         )
 
     @property
@@ -103,25 +129,32 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """As plain data, from which any process that can import the implementation makes the same plan."""
         return {
-            "implementation": self.name,
-            "cases": self.cases,
-            "seed": self.seed,
-            "device": self.device,
-            "dtypes": list(self.dtypes),
-            "levels": list(self.levels),
-            "only": list(self.only),
+            **self.arguments,
             "properties": [prop.name for prop in self.properties],
-            "expected_failures": dict(self.expected_failures),
-            "scope_margin": self.scope_margin,
-            "strength": self.strength,
             "regressions": {file: record.to_json() for file, record in self.regressions.items()},
             "part": list(self.part),
             "versions": versions(),
-            "fingerprint": "" if self.unnamed else fingerprint(self.name),
+            "fingerprint": fingerprint(self.name) if self.importable else "",
+        }
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What was asked for, as plain data that ``make_plan`` makes the same plan of, the records apart."""
+        return {
+            "implementation": self.name,
+            "seed": self.seed,
+            "cases": self.cases,
+            "only": list(self.only) or None,
+            "device": self.device,
+            "dtypes": None if self.dtypes == tuple(DTYPES) else list(self.dtypes),
+            "levels": list(self.levels),
+            "expected_failures": dict(self.expected_failures),
+            "strength": self.strength,
+            "scope_margin": self.scope_margin,
         }
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
+    def from_json(cls, data: Mapping[str, Any]) -> "Plan":
         """The plan that plain data describe.
 
         Raises:
@@ -132,26 +165,13 @@ class Plan:
                 ", ".join(f"{name} {v}" for name, v in of.items()) for of in (data["versions"], versions())
             )
             raise CannotRun(f"the run was begun with {planned}; here is {here}: use the same versions for all of a run")
-        implementation, name = resolve(data["implementation"])
-        if data["fingerprint"] != fingerprint(name):
-            raise CannotRun(f"the source of {name} is another one than when the run was begun: begin a new one")
-        _check_numbers(data["cases"], data["seed"], data["scope_margin"], data["strength"])
-        return cls(
-            implementation,
-            name,
-            data["cases"],
-            data["seed"],
-            data["device"],
-            tuple(data["dtypes"]),
-            tuple(data["levels"]),
-            tuple(prop for prop in LAWS if prop.name in data["properties"]),
-            tuple(data["only"]),
-            data["expected_failures"],
-            data["scope_margin"],
-            data["strength"],
-            {file: Record.from_json(record) for file, record in data["regressions"].items()},
-            (data["part"][0], data["part"][1]),
-        )
+        records = {file: Record.from_json(record) for file, record in data["regressions"].items()}
+        asked = {option.argument: data[option.argument] for option in PLANNED}
+        plan = make_plan(**asked, regressions=records)
+        if data["fingerprint"] != fingerprint(plan.name):
+            raise CannotRun(f"the source of {plan.name} is another one than when the run was begun: begin a new one")
+        properties = tuple(prop for prop in plan.properties if prop.name in data["properties"])
+        return replace(plan, properties=properties, part=(data["part"][0], data["part"][1]))
 
     def properties_of(self, shard: str) -> tuple[Law, ...]:
         """The properties that are judged on the cases of a shard, or of a kind of shard."""
@@ -166,6 +186,11 @@ class Plan:
             return tuple(prop for prop in self.properties if prop.on == kind_of(shard))
         on = ("cases",) if shard == LANDMARKS else ("cases", "drawn")
         return tuple(prop for prop in self.properties if prop.on in on)
+
+    def owners_of(self, shard: str) -> tuple[Law, ...]:
+        """The owners that are judged on the cases of a shard."""
+        on = ("cases", "compiled") if is_compiled(shard) else ("cases",)
+        return tuple(prop for prop in self.owners if prop.on in on and (prop.small_scope or not is_small(shard)))
 
     def properties_on(self, shard: str, case: str) -> tuple[Law, ...]:
         """The properties that are judged on one case of a shard: of a record, only the one that failed."""
@@ -215,9 +240,11 @@ def make_plan(
     expected_failures: Mapping[str, str] | None = None,
     scope_margin: int = 0,
     strength: int = DEFAULT_STRENGTH,
-    regressions: Path | None = None,
+    regressions: Path | Mapping[str, Record] | None = None,
 ) -> Plan:
     """Check what was asked for; ``properties.verify`` says what each argument means.
+
+    ``regressions`` may be what a folder holds, too: records by the names of their files.
 
     Raises:
         CannotRun: where something does not exist here, or does not fit together.
@@ -250,7 +277,7 @@ def make_plan(
     )
     if elsewhere := [prop.name for prop in chosen if not prop.runs_on(device)]:
         raise CannotRun(f"only names {', '.join(elsewhere)}, which {chosen[0].device} alone can run, not {device!r}")
-    records, problems = read_folder(regressions)
+    records, problems = (regressions, []) if isinstance(regressions, Mapping) else read_folder(regressions)
     if problems:
         raise CannotRun("\n  ".join(["some of the records to replay first cannot be read:", *problems]))
     return Plan(
@@ -274,25 +301,18 @@ def plan_from_options(option: Callable[[str], Any]) -> Plan:
     """The plan that options describe.
 
     Args:
-        option: gives the value of an option by its name.
+        option: gives the value of an option by its flag.
 
     Raises:
         CannotRun: where they do not fit.
     """
     profile = PROFILES[option("profile") or DEFAULT_PROFILE]
-    return make_plan(
-        option("implementation") or DEFAULT_IMPLEMENTATION,
-        cases=profile.cases if option("cases") is None else option("cases"),
-        seed=option("seed"),
-        device=option("device") or DEFAULT_DEVICE,
-        dtypes=option("dtypes"),
-        levels=("contract", "robust") if option("level") == "robust" else ("contract",),
-        only=option("only"),
-        expected_failures=dict(option("expected-failure")),
-        scope_margin=option("scope-margin"),
-        strength=profile.strength if option("strength") is None else option("strength"),
-        regressions=option("regressions"),
-    )
+    usual: dict[str, Any] = {
+        "implementation": DEFAULT_IMPLEMENTATION,
+        "cases": profile.cases,
+        "strength": profile.strength,
+    }
+    return make_plan(**(usual | given_arguments(option, PLANNED)), regressions=option("regressions"))
 
 
 def _known(option: str, given: Sequence[str] | Mapping[str, str], allowed: Sequence[str]) -> None:

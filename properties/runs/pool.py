@@ -4,28 +4,28 @@ import json
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, Self
 
-from properties.failures.isolation import died, processes, reason
+from oracles.agreement import OracleError
+from properties.failures.isolation import Child, PipeLost, died, reason
 from properties.runs.journal import Death
-from properties.runs.worker import work
 from properties.trials.implementation import CannotRun
 
-Task = tuple[Any, ...]
+Task = list[Any]
 # Tasks after which a worker is replaced: torch and its compiler keep some memory of whatever they have run.
 MOST_TASKS = 100
+_ERRORS = {error.__name__: error for error in (CannotRun, OracleError)}
 
 
 @dataclass
 class _Worker:
     """A process, what it does, and when it was last heard of."""
 
-    process: BaseProcess
-    connection: Connection
+    child: Child
     task: Task | None = None
     begun: int = 0
     ready: bool = False
@@ -33,12 +33,20 @@ class _Worker:
 
 
 class Pool:
-    """Some workers on the folder of a run; a context, at whose end they are ended."""
+    """Some workers on the folder of a run; a context, at whose end they are ended.
 
-    def __init__(self, folder: Path, jobs: int, case_timeout: float | None) -> None:
+    Args:
+        folder: of the run.
+        jobs: how many workers.
+        timeout: seconds after which a worker that says nothing counts as hanging.
+        start: starts a worker on a folder (see ``properties.runs.worker``).
+    """
+
+    def __init__(self, folder: Path, jobs: int, timeout: float | None, start: Callable[[Path], Child]) -> None:
         self.folder = folder
         self.jobs = jobs
-        self.case_timeout = case_timeout
+        self.timeout = timeout
+        self.start = start
         self.workers: list[_Worker] = []
 
     def __enter__(self) -> Self:
@@ -61,6 +69,10 @@ class Pool:
             answer: called with a task and each answer to it; whether the task is done.
             death: called with a task, how the process died, and the check that it did not survive, None where it had
                 begun none; gives what is to be done instead, if anything.
+
+        Raises:
+            CannotRun: where a worker cannot start.
+            OracleError: where the oracles are wrong on this machine.
         """
         waiting = deque(tasks)
         while True:
@@ -68,19 +80,23 @@ class Pool:
                 worker.task = waiting.popleft()
                 worker.begun += 1
                 worker.heard = time.monotonic()
-                worker.connection.send(worker.task)
+                # One that is gone is noticed below.
+                with suppress(PipeLost):
+                    worker.child.pipe.send(worker.task)
             busy = [worker for worker in self.workers if worker.task or not worker.ready]
             if not waiting and not any(worker.task for worker in busy):
                 return
-            ready = wait([end for worker in busy for end in (worker.connection, worker.process.sentinel)], 1.0)
+            ready = wait([worker.child.pipe.end for worker in busy], 1.0)
             for worker in busy:
-                if worker.connection in ready and self._answered(worker, answer):
-                    continue
-                hangs = self.case_timeout is not None and time.monotonic() - worker.heard > self.case_timeout
-                if worker.process.sentinel in ready or (worker.task and hangs):
-                    instead = self._buried(worker, hangs, death)
-                    if instead:
-                        waiting.appendleft(instead)
+                how, hung = "", False
+                if worker.child.pipe.end in ready:
+                    how = self._listened(worker, answer)
+                elif worker.child.ended():
+                    how = died(reason(worker.child.end()))
+                elif worker.task and self.timeout is not None and time.monotonic() - worker.heard > self.timeout:
+                    how, hung = died(f"no answer within {self.timeout:g} seconds"), True
+                if how and (instead := self._buried(worker, how, hung, death)):
+                    waiting.appendleft(instead)
 
     def _idle(self, wanted: int) -> _Worker | None:
         """A worker that is ready and has nothing to do; starts another one where there are fewer than are wanted."""
@@ -91,39 +107,39 @@ class Pool:
                 self._end(worker)
         starting = sum(not worker.ready for worker in self.workers)
         if len(self.workers) < self.jobs and starting < wanted:
-            ours, theirs = processes().Pipe()
-            process = processes().Process(target=work, args=(self.folder, theirs), daemon=True)
-            process.start()
-            theirs.close()
-            self.workers.append(_Worker(process, ours))
+            self.workers.append(_Worker(self.start(self.folder)))
         return None
 
     def _end(self, worker: _Worker) -> None:
-        worker.process.kill()
-        worker.process.join()
+        worker.child.end()
         self.workers.remove(worker)
 
-    def _answered(self, worker: _Worker, answer: Callable[[Task, Any], bool]) -> bool:
+    def _listened(self, worker: _Worker, answer: Callable[[Task, Any], bool]) -> str:
+        """Hear what a worker says; how it died, where it has."""
         try:
-            message = worker.connection.recv()
-        except EOFError:
-            return False
-        worker.heard = time.monotonic()
-        if not worker.ready:
-            worker.ready = True
-        elif worker.task is not None and answer(worker.task, message):
-            worker.task = None
-        return True
+            messages = worker.child.pipe.receive()
+        except (EOFError, PipeLost) as lost:
+            return worker.child.lost(lost)
+        for message in messages:
+            worker.heard = time.monotonic()
+            if not worker.ready:
+                if message is not None:
+                    raise _ERRORS[message[0]](message[1])
+                worker.ready = True
+            elif worker.task is not None and answer(worker.task, message):
+                worker.task = None
+        return ""
 
     def _buried(
-        self, worker: _Worker, hangs: bool, death: Callable[[Task, str, Death | None], Task | None]
+        self, worker: _Worker, how: str, hung: bool, death: Callable[[Task, str, Death | None], Task | None]
     ) -> Task | None:
         """Take a worker out of the pool, and tell what it died of."""
         self._end(worker)
-        how = died(f"no answer within {self.case_timeout:g} seconds" if hangs else reason(worker.process.exitcode or 0))
         if worker.task is None:
             raise CannotRun(f"a worker could not start: {how}")
-        content = (self.folder / f"worker{worker.process.pid}").read_text().strip()
-        begun = dict(zip(("shard", "case", "property"), json.loads(content), strict=True)) if content else None
-        check = Death(begun["case"], begun["property"], how, hangs) if begun else None
-        return death(worker.task, how, check)
+        begun = None
+        # A layer may have written into the file.
+        with suppress(OSError, ValueError):
+            _, case, prop = json.loads((self.folder / f"worker{worker.child.pid}").read_text())
+            begun = Death(str(case), str(prop), how, hung)
+        return death(worker.task, how, begun)

@@ -10,10 +10,13 @@ from properties.cases.case import AUTOCAST
 from properties.cases.factors import CELLS, Bools, marked, named, together
 from properties.cases.space import possible
 from properties.failures.record import Record
+from properties.laws.law import Law
 from properties.runs.failure import Failure, failure_from
 from properties.runs.plan import Plan
 from properties.runs.result import Found, ShardResult, Tally
 
+# Properties that ran on a smaller part of the cases that were meant for them are told, so many of them by name.
+_THIN, _SHOWN = 0.5, 3
 # What a case is judged with once more, and counts as on that axis alone.
 _AGAIN = {"batch": ("0",), "autocast": AUTOCAST[1:]}
 
@@ -24,17 +27,27 @@ class VerificationFailed(AssertionError):  # noqa: N818 - it reads as what happe
 
 @dataclass(frozen=True)
 class Report:
-    """What was verified, how often, and what failed."""
+    """What was verified, how often, and what failed.
+
+    ``not_isolated`` says why the layer was judged in the process of the caller, which it may end; it is empty where
+    it was judged in others.
+    """
 
     plan: Plan
     results: tuple[ShardResult, ...]
     failures: tuple[Failure, ...] = ()
     expected_failures: tuple[Failure, ...] = ()
     stopped: str | None = None
+    not_isolated: str = ""
     tallies: dict[str, Tally] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tallies", _tallied(self.plan, self.results))
+
+    @property
+    def properties(self) -> tuple[Law, ...]:
+        """The laws of the report: those of the run, and those that failed though others were asked for."""
+        return tuple(prop for prop in self.plan.owners if prop.name in self.tallies) + self.plan.properties
 
     @property
     def seed(self) -> int:
@@ -177,6 +190,11 @@ class Report:
         raise VerificationFailed("\n\n".join([self.verdict_line, *messages, *others]))
 
     @property
+    def _thin(self) -> list[tuple[str, Tally]]:
+        """The properties that ran on a small part of the cases that were meant for them."""
+        return [(name, tally) for name, tally in self.tallies.items() if 0 < tally.checks < _THIN * tally.meant]
+
+    @property
     def verdict_line(self) -> str:
         """The verdict in one line."""
         held = sum(tally.checks > 0 and tally.failed == 0 and not tally.not_judged for tally in self.tallies.values())
@@ -187,6 +205,10 @@ class Report:
         for tally in self.tallies.values():
             lost.update(tally.lost)
         told = "; ".join(f"{reason} ({count})" for reason, count in sorted(lost.items()))
+        few = "".join(
+            f"; {name} ran on only {tally.checks} of {tally.meant} cases" for name, tally in self._thin[:_SHOWN]
+        )
+        few += f"; so did {len(self._thin) - _SHOWN} more properties" if len(self._thin) > _SHOWN else ""
         faults = f"; {lost.total()} checks lost to faults of torch: {told}" if lost else ""
         expected = f"; {len(self.expected_failures)} failed as expected" if self.expected_failures else ""
         shards = len(self.plan.shards)
@@ -199,7 +221,7 @@ class Report:
         }
         verdict = "PASSED" if self.passed else "INCOMPLETE" if self.incomplete else "FAILED"
         return (
-            f"{verdict}: {self.plan.name}: {counts}{faults}{expected}{part}"
+            f"{verdict}: {self.plan.name}: {counts}{few}{faults}{expected}{part}"
             f"{early[self.stopped] if self.stopped else ''} (run seed {self.seed})"
         )
 
@@ -208,7 +230,7 @@ def _tallied(plan: Plan, results: Iterable[ShardResult]) -> dict[str, Tally]:
     tallies = {prop.name: Tally() for prop in plan.properties}
     for result in results:
         for name, tally in result.tallies.items():
-            tallies[name] = tallies[name].merged(tally)
+            tallies[name] = tallies.get(name, Tally()).merged(tally)
     return tallies
 
 

@@ -67,8 +67,9 @@ class Found:
 class Tally:
     """The verdicts of one property, counted.
 
-    ``inapplicable`` counts by reason; ``lost`` are those among them whose reason is a fault of torch. ``not_judged``
-    counts the checks for which time was up, by how that was noticed.
+    ``inapplicable`` counts by reason; ``lost`` are those among them whose reason is a fault of torch, and ``broken`` is
+    how many could not be judged since the layer is broken, for which another property has failed. ``not_judged`` counts
+    the checks for which time was up, by how that was noticed.
     """
 
     passed: int = 0
@@ -76,6 +77,7 @@ class Tally:
     inapplicable: dict[str, int] = field(default_factory=dict)
     lost: dict[str, int] = field(default_factory=dict)
     not_judged: dict[str, int] = field(default_factory=dict)
+    broken: int = 0
     slack: float | None = None
     smallest_failure: Found | None = None
 
@@ -87,8 +89,8 @@ class Tally:
                 return cls(passed=1, slack=slack)
             case Failed():
                 return cls(failed=1, smallest_failure=Found(case.to_json(), shard, died))
-            case Inapplicable(reason, torch_fault):
-                return cls(inapplicable={reason: 1}, lost={reason: 1} if torch_fault else {})
+            case Inapplicable(reason, torch_fault, broken):
+                return cls(inapplicable={reason: 1}, lost={reason: 1} if torch_fault else {}, broken=int(broken))
             case NotJudged(how):
                 return cls(not_judged={how: 1})
 
@@ -97,6 +99,11 @@ class Tally:
         """From plain data."""
         found = data["smallest_failure"]
         return cls(**{**data, "smallest_failure": None if found is None else Found(**found)})
+
+    @property
+    def meant(self) -> int:
+        """Trials on which the property would have said yes or no, had nothing come before."""
+        return self.checks + self.broken + sum(self.lost.values()) + sum(self.not_judged.values())
 
     @property
     def checks(self) -> int:
@@ -113,6 +120,7 @@ class Tally:
             dict(Counter(self.inapplicable) + Counter(other.inapplicable)),
             dict(Counter(self.lost) + Counter(other.lost)),
             dict(Counter(self.not_judged) + Counter(other.not_judged)),
+            self.broken + other.broken,
             max(slacks, default=None),
             min(failures, key=lambda found: complexity(Case.from_json(found.case)), default=None),
         )
@@ -151,7 +159,12 @@ class ShardResult:
         numbers = [result.cases, result.shapes, result.deaths, result.left_out, *result.rows.values()]
         for tally in tallies.values():
             counts = (tally.inapplicable, tally.lost, tally.not_judged)
-            numbers += [tally.passed, tally.failed, *(count for found in counts for count in found.values())]
+            numbers += [
+                tally.passed,
+                tally.failed,
+                tally.broken,
+                *(count for found in counts for count in found.values()),
+            ]
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError("a number of cases or checks is none")
         return result

@@ -1,17 +1,17 @@
-"""A run: from a plan to a report."""
+"""``verify``: a run from its arguments to its report."""
 
-import time
+import multiprocessing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from properties.failures.record import Record
-from properties.runs.failure import examine
-from properties.runs.options import DEFAULT_STRENGTH
+from properties.runs.engine import Workers, carry_out
+from properties.runs.journal import Journal
+from properties.runs.local_workers import LocalWorkers
+from properties.runs.options import DEFAULT_CASE_TIMEOUT, DEFAULT_STRENGTH, cores
 from properties.runs.plan import Plan, make_plan
-from properties.runs.report import Report, conclude
-from properties.runs.result import Found, ShardResult
-from properties.runs.shard import run_shard
-from properties.trials.faults import check_machine
+from properties.runs.report import Report
+from properties.runs.this_process import ThisProcess
 from properties.trials.implementation import CannotRun, Implementation
 
 
@@ -31,6 +31,8 @@ def verify(
     regressions: str | Path | None = None,
     scope_margin: int = 0,
     strength: int = DEFAULT_STRENGTH,
+    jobs: int | None = None,
+    case_timeout: float = DEFAULT_CASE_TIMEOUT,
 ) -> Report:
     """Verify an implementation of Patchify against the contract.
 
@@ -51,6 +53,9 @@ def verify(
         scope_margin: how much to raise each bound of the small scope, whose shapes are all checked.
         strength: how many cells of the parameter space to lead the run to together: 2 reaches every possible pair, 3
             every triple, 0 only what is drawn.
+        jobs: processes to judge in, so that a layer that ends one has failed; None means one for each core, and 0 that
+            this process judges, as it does where no other one can import the implementation. The report says so.
+        case_timeout: seconds after which such a process counts as hanging.
 
     Returns:
         The report. ``report.passed`` is the verdict; ``report.raise_if_failed()`` raises with the evidence.
@@ -75,7 +80,15 @@ def verify(
     )
     if seed is None:
         print(f"run seed {plan.seed}")
-    return run(plan, budget=budget, fail_fast=fail_fast, shrink=shrink, regressions=folder)
+    return run(
+        plan,
+        budget=budget,
+        fail_fast=fail_fast,
+        shrink=shrink,
+        regressions=folder,
+        jobs=jobs,
+        case_timeout=case_timeout,
+    )
 
 
 def run(
@@ -85,32 +98,33 @@ def run(
     fail_fast: bool = False,
     shrink: bool = True,
     regressions: Path | None = None,
+    jobs: int | None = None,
+    case_timeout: float = DEFAULT_CASE_TIMEOUT,
 ) -> Report:
-    """Carry out a plan; ``verify`` says what the arguments mean."""
-    if budget is not None and not (isinstance(budget, int | float) and budget > 0):
-        raise CannotRun(f"budget must be a positive number of seconds, got {budget!r}")
-    check_machine(plan.device)
-    until = None if budget is None else time.monotonic() + budget
-    results: list[ShardResult] = []
-    stopped = None
+    """Carry out a plan in a folder that is gone afterwards; ``verify`` says what the arguments mean."""
+    for name, seconds in (("budget", budget), ("case_timeout", case_timeout)):
+        if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
+            raise CannotRun(f"{name} must be a positive number of seconds, got {seconds!r}")
+    if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 0):
+        raise CannotRun(f"jobs must be a number of processes, or 0 for this one, got {jobs!r}")
+    with TemporaryDirectory(prefix="patchify-run-") as folder:
+        journal = Journal(Path(folder))
+        why = _not_isolated(plan, jobs)
+        if why:
+            workers: Workers = ThisProcess(journal, plan, why)
+        else:
+            journal.start(plan)
+            workers = LocalWorkers(journal, jobs or cores(), case_timeout)
+        report = carry_out(workers, budget=budget, fail_fast=fail_fast, shrink=shrink, regressions=regressions)
+    if report.stopped == "interrupted":
+        raise KeyboardInterrupt
+    return report
 
-    def stop_at(name: str) -> bool:
-        return fail_fast and name not in plan.expected_failures
 
-    for shard in plan.shards:
-        result = run_shard(plan, shard, until=until, stop_at=stop_at)
-        results.append(result)
-        if any(tally.failed and stop_at(name) for name, tally in result.tallies.items()):
-            stopped = "fail_fast"
-            break
-        out_of_time = until is not None and time.monotonic() >= until
-        # Drawing the last shard's cases again, to see whether all were run, is left to the runs that ran out of time.
-        if out_of_time and (shard != plan.shards[-1] or result.cases < len(plan.cases_of(shard))):
-            stopped = "budget"
-            break
-
-    def examine_here(found: Mapping[str, Found]) -> dict[str, Record]:
-        props = {prop.name: prop for prop in plan.properties}
-        return {name: examine(plan, props[name], one, shrink=shrink) for name, one in found.items()}
-
-    return conclude(plan, results, examine_here, stopped=stopped, regressions=regressions)
+def _not_isolated(plan: Plan, jobs: int | None) -> str:
+    """Why no other process can judge the layer, or is to."""
+    if jobs == 0:
+        return "jobs is 0"
+    if multiprocessing.current_process().daemon:
+        return "it may have no processes of its own"
+    return "" if plan.importable else f"no other process can import {plan.name}"

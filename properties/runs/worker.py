@@ -1,82 +1,77 @@
-"""A process that carries out parts of a run for another one, and may die of them."""
+"""A process that carries out parts of a run for another one, and may die of them.
 
+``python -m properties.runs.worker`` is one, where ``multiprocessing`` can start none.
+"""
+
+import errno
 import json
 import os
-import time
-from contextlib import suppress
-from dataclasses import replace
-from multiprocessing.connection import Connection
+import sys
 from pathlib import Path
 
 import torch
 
-from properties.failures.isolation import DEVICE_LOST
+from oracles.agreement import OracleError
+from properties.failures.isolation import DEVICE_LOST, PIPE_LOST, Child, Pipe, PipeLost, connected, forked, started
 from properties.runs.failure import examine
 from properties.runs.journal import Journal
-from properties.runs.plan import Plan
-from properties.runs.result import Found, gather
-from properties.runs.shard import run_case
-from properties.trials.verdict import Failed, NotJudged
+from properties.runs.result import Found
+from properties.runs.shard import finish_shard
+from properties.trials.faults import check_machine
+from properties.trials.implementation import CannotRun
 
-# Deaths after which the rest of a shard is given up: each costs a new process.
-MOST_DEATHS = 3
 # As long as whatever is written to say which check has begun.
 _MOST_BYTES = 400
 
 
-def work(folder: Path, connection: Connection) -> None:
-    """Carry out the tasks that come, until None does, and answer each.
+def forked_worker(folder: Path) -> Child:
+    """A worker on the folder of a run, quickly."""
+    return forked(work, folder)
+
+
+def started_worker(folder: Path) -> Child:
+    """A worker on the folder of a run, for processes that may not fork one."""
+    return started(__name__, str(folder))
+
+
+def work(pipe: Pipe, folder: Path) -> None:
+    """Say None, or the kind of an error and its text where nothing can be done; then carry out the tasks that come.
 
     A task is the name of a shard and ``time.monotonic()`` after which no case is begun, or the name of a property, a
-    failure of it and whether to make it small. The answer to the first comes in parts, one for each case and None at
-    the end; the answer to the second is a record.
+    failure of it, whether to make it small, and ``time.monotonic()`` after which nothing more is looked for. The answer
+    to the first comes in parts, one for each case and None at the end; so does the answer to the second, each part
+    being whether it is the last, and a record, None where that is the one before.
     """
     torch.set_num_threads(1)
     journal = Journal(folder)
-    plan = journal.plan()
-    check = _Check(folder, plan.device)
-    # Where whoever gives the tasks is gone, nothing is left to be done.
-    with suppress(EOFError, ConnectionError):
-        connection.send(None)
-        while (task := connection.recv()) is not None:
-            match task:
-                case (str(shard), None | float() as until):
-                    _run(plan, journal, check, connection, shard, until)
-                    connection.send(None)
-                case (str(name), Found() as found, bool(shrink)):
-                    (prop,) = (prop for prop in plan.properties if prop.name == name)
-                    connection.send(examine(plan, prop, found, shrink=shrink).to_json())
-
-
-def _run(
-    plan: Plan, journal: Journal, check: "_Check", connection: Connection, shard: str, until: float | None
-) -> None:
-    """Run what is left of a shard, as far as there is time."""
-    check.forget()
-    cases = plan.cases_of(shard)
-    results = journal.done(shard, cases)
-    deaths = journal.deaths(shard)
-    given_up = len(deaths) >= MOST_DEATHS
-    done = {result.name for result in results}
-    for name, case in ((name, case) for name, case in cases.items() if name not in done):
-        died = {death.property: death for death in deaths if death.case == name}
-        if given_up and not died:
-            break
-        if until is not None and time.monotonic() >= until:
-            return
-        properties = () if given_up else plan.properties_on(shard, name)
-        alive = tuple(prop for prop in properties if prop.name not in died)
+    try:
         try:
-            result = run_case(plan, alive, case, name, lambda case, prop: check.begin(shard, case, prop))
-        finally:
-            check.end()
-        fatal = {prop: NotJudged(death.how) if death.hung else Failed(death.how) for prop, death in died.items()}
-        how = {prop: death.how for prop, death in died.items()}
-        result = replace(result, verdicts={**result.verdicts, **fatal}, died=how)
-        journal.add(shard, result)
-        results.append(result)
-        connection.send((shard, len(results), len(cases), result.failed))
-    journal.finish(replace(gather(shard, results), deaths=len(deaths), left_out=len(cases) - len(results)))
+            plan = journal.plan()
+            check_machine(plan.device)
+        except (CannotRun, OracleError) as error:
+            pipe.send([type(error).__name__, str(error)])
+            return
+        check = _Check(folder, plan.device)
+        props = {prop.name: prop for prop in (*plan.properties, *plan.owners)}
+        pipe.send(None)
+        for task in pipe.listen():
+            match task:
+                case (shard, until):
+                    check.forget()
+                    finish_shard(plan, journal, shard, until, lambda *told: pipe.send(told), check.begin, check.end)
+                    pipe.send(None)
+                case (name, found, shrink, until):
+                    record = examine(
+                        plan,
+                        props[name],
+                        Found(**found),
+                        shrink=shrink,
+                        until=until,
+                        tell=lambda known: pipe.send([False, known and known.to_json()]),
+                    )
+                    pipe.send([True, record.to_json()])
+    except PipeLost:
+        os._exit(PIPE_LOST)
 
 
 class _Check:
@@ -93,7 +88,13 @@ class _Check:
     def begin(self, shard: str, case: str, prop: str) -> None:
         """Write down what is about to begin."""
         self.end()
-        os.pwrite(self.file, json.dumps([shard, case, prop]).ljust(_MOST_BYTES).encode(), 0)
+        told = json.dumps([shard, case, prop]).ljust(_MOST_BYTES).encode()
+        try:
+            os.pwrite(self.file, told, 0)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            os._exit(PIPE_LOST)
 
     def end(self) -> None:
         """End the process where the check has left the device in a state that nothing brings it out of."""
@@ -102,3 +103,7 @@ class _Check:
                 torch.cuda.synchronize(self.device)
             except RuntimeError:
                 os._exit(DEVICE_LOST)
+
+
+if __name__ == "__main__":
+    work(connected(*sys.argv[1:3]), Path(sys.argv[3]))

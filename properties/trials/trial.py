@@ -20,7 +20,7 @@ from oracles.precision import TF32, Precision
 from properties.cases.case import Case
 from properties.trials.comparison import ALL, NOTHING_JUDGED, Expectation, compare, judged
 from properties.trials.fault_scripts import script_fails
-from properties.trials.implementation import Implementation
+from properties.trials.implementation import Implementation, said
 from properties.trials.layout import CHANNELS_LAST, lay_out
 from properties.trials.tensors import TORCH_DTYPES, Tensors, tensors
 from properties.trials.verdict import Failed, Place, Violation
@@ -58,7 +58,7 @@ class Raised(Exception):  # noqa: N818 - "the implementation raised"
     """The implementation raised an exception."""
 
     def __init__(self, doing: str, error: BaseException) -> None:
-        first_line = (str(error).strip().splitlines() or [""])[0]
+        first_line = (said(error).strip().splitlines() or [""])[0]
         self.doing = doing
         self.error = error
         self.observed = f"{type(error).__name__}: {first_line}".rstrip(": ")
@@ -66,7 +66,11 @@ class Raised(Exception):  # noqa: N818 - "the implementation raised"
 
 
 class Unusable(Exception):  # noqa: N818 - "the output is unusable"
-    """Something that many properties need is not there; the property that it belongs to has failed for that."""
+    """Something that a law needs is not there."""
+
+
+class Broken(Unusable):
+    """It is not there since the layer is broken; the property that the message names has failed for that."""
 
 
 class TorchFault(Unusable):
@@ -212,6 +216,14 @@ class Trial:
             Unusable: always.
         """
         raise Unusable(reason)
+
+    def broken(self, reason: str) -> NoReturn:
+        """End the law: what it needs is not there, for which the property has failed that the reason names.
+
+        Raises:
+            Broken: always.
+        """
+        raise Broken(reason)
 
     # What the implementation is given.
 
@@ -461,7 +473,7 @@ class Trial:
     def layer(self) -> Any:
         """The layer with the case's parameters."""
         if isinstance(self.construction, Raised):
-            raise Unusable("the layer could not be built with its parameters (see constructs, holds_conv)")
+            raise Broken("the layer could not be built with its parameters (see constructs, holds_conv)")
         return self.construction
 
     @property
@@ -477,11 +489,11 @@ class Trial:
         """
         found = self.forward_pass
         if isinstance(found, Raised):
-            raise Unusable("forward raised (see runs_forward)")
+            raise Broken("forward raised (see runs_forward)")
         if not isinstance(found, Tensor) or found.dtype != self.dtype or found.device != self.x.device:
-            raise Unusable("the output is no tensor of the input's dtype and device (see returns_tensor)")
+            raise Broken("the output is no tensor of the input's dtype and device (see returns_tensor)")
         if found.shape != self.case.output_shape:
-            raise Unusable("the output has the wrong shape (see grid_shape)")
+            raise Broken("the output has the wrong shape (see grid_shape)")
         return found
 
     def gradient(self, name: str) -> Tensor:
@@ -490,10 +502,10 @@ class Trial:
             raise Unusable(f"the case asks for no gradient of the {name}")
         found = self.backward_pass
         if isinstance(found, Raised):
-            raise Unusable("backward raised (see runs_backward)")
+            raise Broken("backward raised (see runs_backward)")
         gradient = found[name]
         if gradient is None:
-            raise Unusable(f"no gradient reaches the {name} (see runs_backward)")
+            raise Broken(f"no gradient reaches the {name} (see runs_backward)")
         return gradient
 
     # What is right.

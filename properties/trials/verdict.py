@@ -63,11 +63,13 @@ class Failed:
 class Inapplicable:
     """The law says nothing about this trial, for the given reason.
 
-    ``torch_fault`` says whether that is a fault of torch: then a check that was due was lost.
+    ``torch_fault`` says whether that is a fault of torch: then a check that was due was lost. So it was where what the
+    law needs was ``broken``, for which another law has failed.
     """
 
     reason: str
     torch_fault: bool = False
+    broken: bool = False
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,13 @@ class RaisesForLargeStrides(Patchify):
         return super().forward(x)
 
 
+class RaisesForRemainders(Patchify):
+    def forward(self, x: Tensor) -> Tensor:
+        if any(size % self.patch_size for size in x.shape[1:-1]):
+            raise ValueError("sizes must divide")
+        return super().forward(x)
+
+
 class BackwardRaises(Patchify):
     def forward(self, x: Tensor) -> Tensor:
         tokens = super().forward(x)

@@ -1,7 +1,11 @@
 """The command ``patchify-verify``: exit codes, what it prints first and last, and how it refuses."""
 
 import argparse
+import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,9 +16,27 @@ from patchify import Patchify
 from properties.command.main import main
 from properties.laws import LAWS
 from properties.runs.options import OPTIONS, duration, expectation, names
+from properties.runs.plan import make_plan
 
 CHEAP = ("--cases", "20", "--strength", "0", "--only", "zero_input_gives_bias,homogeneous")
 HERE = "tests.integration.test_command"
+
+
+# Somebody else's package of the same name, whose layer adds the bias once more.
+ANOTHER = """
+import torch
+
+class Patchify(torch.nn.Module):
+    def __init__(self, in_features, out_features, data_dim, patch_size, stride=None, bias=True):
+        super().__init__()
+        self.data_dim, self.patch_size, self.stride = data_dim, patch_size, stride or patch_size
+        kind = getattr(torch.nn, f"Conv{data_dim}d")
+        self.conv = kind(in_features, out_features, patch_size, self.stride, bias=bias)
+
+    def forward(self, x):
+        tokens = self.conv(x.movedim(-1, 1)).movedim(1, -1)
+        return tokens if self.conv.bias is None else tokens + self.conv.bias
+"""
 
 
 class BiasTwice(Patchify):
@@ -37,7 +59,7 @@ def test_passes(capsys: pytest.CaptureFixture[str]) -> None:
     assert (code, errors) == (0, "")
     assert lines[0] == (
         "run seed 7: patchify:Patchify on cpu, float64, float32, bfloat16, float16, level contract, "
-        "20 random cases and the landmarks"
+        "20 random cases and the landmarks; from patchify/layer.py"
     )
     assert re.split("  +", lines[1]) == [
         *("property", "clause", "level", "checks", "inapplicable", "worst slack", "fails below", "verdict")
@@ -172,6 +194,32 @@ def test_no_check(capsys: pytest.CaptureFixture[str]) -> None:
     assert errors == "patchify-verify: could not run: this run holds no cases, so that it could show nothing\n"
 
 
+def test_current_folder_comes_before_what_is_installed(tmp_path: Path) -> None:
+    """And what it has of the harness's names changes nothing; which file was verified is told everywhere."""
+    (tmp_path / "patchify").mkdir()
+    (tmp_path / "patchify" / "__init__.py").write_text(ANOTHER)
+    for name in ("oracles", "jsonschema", "rich", "torch"):
+        (tmp_path / f"{name}.py").write_text("raise ImportError('not the one of the harness')")
+    command = [sys.executable, "-P", "-c", "import sys; from properties.command.main import main; sys.exit(main())"]
+    command += ["run", "--cases", "8", "--only", "zero_input_gives_bias", "--strength", "0", "--dtypes", "float64"]
+    command += ["--json", "report.json", "--regressions", "records", "--seed", "7"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+    first, *lines = done.stdout.splitlines()
+    origin = str(Path("patchify", "__init__.py"))
+    assert first.endswith(f"; from {origin}")
+    assert f"patchify:Patchify comes from {origin}" in lines
+    assert json.loads((tmp_path / "report.json").read_text())["origin"] == origin
+    (path,) = (tmp_path / "records").iterdir()
+    assert json.loads(path.read_text())["versions"]["implementation"] == origin
+
+
+def test_version_of_the_distribution_is_told() -> None:
+    layer = make_plan("torch.nn:Identity")
+    assert re.fullmatch(r".*linear\.py \(torch [\d.+a-z]+\)", layer.origin)
+
+
 def test_other_options(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     wrong = ("--seed", "7", "--implementation", f"{HERE}:BiasTwice")
     code, lines, _ = run(capsys, *CHEAP, *wrong, "--fail-fast", "--no-shrink", "--regressions", str(tmp_path))
@@ -231,4 +279,4 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match=r"^0$"):
         main(["run", "--help"])
     text = capsys.readouterr().out
-    assert [name for name in (*OPTIONS, "budget", "fail-fast") if f"--{name}" not in text] == []
+    assert [option.flag for option in OPTIONS if "run" in option.doors and f"--{option.flag}" not in text] == []

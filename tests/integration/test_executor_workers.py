@@ -19,6 +19,7 @@ import pytest
 from properties.command.main import main
 from properties.runs.engine import carry_out
 from properties.runs.executor_workers import ExecutorWorkers
+from properties.runs.remote import run_away
 from properties.runs.report import Report
 from properties.runs.verify import run
 from properties.trials.implementation import CannotRun
@@ -41,6 +42,15 @@ def test_layer_that_ends_its_process(tmp_path: Path) -> None:
     report = run_plan(tmp_path, "tests.helpers.crashing:Segfaults", cases=30, only=["zero_input_gives_bias"])
     (failure,) = report.failures
     assert failure.message.startswith("zero_input_gives_bias failed: process died (signal 11)\n")
+
+
+def test_remote_task_starts_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STARTER", str(os.getpid()))
+    plan = plan_of("tests.helpers.crashing:RightUnderItsStarter", cases=3, dtypes=["float64"], only=["homogeneous"])
+    journal = started(tmp_path, plan)
+    journal.unpack(run_away(journal.pack(plan.shards), plan.shards, None, None))
+    (result,) = journal.results(plan)
+    assert (result.cases, result.tallies["homogeneous"].failed) == (3, 0)
 
 
 class Lossy(ThreadPoolExecutor):

@@ -25,9 +25,8 @@ from properties.runs.local_workers import LocalWorkers
 from properties.runs.lock import held
 from properties.runs.plan import Plan, make_plan
 from properties.runs.report import Report, VerificationFailed
-from properties.runs.shard import run_case
+from properties.runs.shard import MOST_DEATHS, run_case
 from properties.runs.verify import run
-from properties.runs.worker import MOST_DEATHS
 
 ROOT = Path(__file__).parents[2]
 # Judged on drawn cases alone, so that a run has no landmarks and no small scope.

@@ -9,7 +9,8 @@ from properties import verify
 from properties.cases import small_scope
 from properties.laws import LAWS
 from properties.runs.plan import make_plan
-from properties.runs.shard import run_shard
+from properties.runs.result import gather
+from properties.runs.shard import run_cases
 from properties.trials.verdict import Failed
 from tests.correct import CORRECT, InFloat64, UnfoldedLinear
 from tests.helpers.mutant_cases import BY_NAME, first_failure, judge, load_cases
@@ -58,7 +59,7 @@ def test_correct_layers_are_accepted(layer: type[nn.Module], monkeypatch: pytest
     scope, first = small_scope.small_scope, THOROUGHLY.index(layer)
     monkeypatch.setattr(small_scope, "small_scope", lambda *bounds: islice(scope(*bounds), first, None, 5))
 
-    report = verify(layer, seed=7, cases=20, strength=0)
+    report = verify(layer, seed=7, cases=20, strength=0, jobs=0)
     # So few cases are compiled that torch's own faults may leave none of them to a property.
     unchecked = [name for name, tally in report.tallies.items() if not tally.checks and not tally.lost]
     assert (report.failures, unchecked) == ((), [])
@@ -70,7 +71,8 @@ def test_correct_layers_are_accepted(layer: type[nn.Module], monkeypatch: pytest
 def test_correct_layers_pass_drawn_cases(layer: type[nn.Module]) -> None:
     """By the contract on what is drawn and on the landmarks: compilations and the small scope take a minute a layer."""
     plan = make_plan(layer, seed=7, cases=25)
-    results = [run_shard(plan, shard) for shard in ("landmarks", "random0", "histories0")]
+    shards = ("landmarks", "random0", "histories0")
+    results = [gather(shard, run_cases(plan, shard, plan.cases_of(shard))) for shard in shards]
 
     assert sum(result.cases for result in results) > 200
     assert [name for result in results for name, tally in result.tallies.items() if tally.failed] == []

@@ -57,7 +57,7 @@ def test_passes(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(
         [
             "patchify: run seed 7: layers:Right on cpu, float64, float32, bfloat16, float16, level contract, "
-            "20 random cases and the landmarks",
+            "20 random cases and the landmarks; from layers.py",
             "*test_contract.py::test_property[[]homogeneous-random0[]] PASSED*",
             "*test_contract.py::test_property[[]zero_input_gives_bias-random0[]] PASSED*",
         ]

@@ -10,8 +10,8 @@ from properties.cases.case import Fill
 from properties.cases.drawing import draw_cases
 from properties.runs.engine import in_order
 from properties.runs.plan import Plan
-from properties.runs.result import ShardResult
-from properties.runs.shard import run_shard
+from properties.runs.result import ShardResult, gather
+from properties.runs.shard import run_cases
 from tests.integration.test_local_workers import plan_of
 
 
@@ -48,9 +48,9 @@ def test_hypothesis_seed_does_not_change_the_cases(monkeypatch: pytest.MonkeyPat
 def test_plain_data_both_ways() -> None:
     plan = plan_of("tests.mutants.forward:BiasAddedTwice", cases=20)
     again = Plan.from_json(json.loads(json.dumps(plan.to_json())))
-    result = run_shard(again, "random0")
+    result = gather("random0", run_cases(again, "random0", again.cases_of("random0")))
     assert ShardResult.from_json(json.loads(json.dumps(result.to_json()))) == result
-    assert result == run_shard(plan, "random0")
+    assert result == gather("random0", run_cases(plan, "random0", plan.cases_of("random0")))
 
 
 def test_records_are_replayed_before_anything_is_drawn() -> None:

@@ -6,7 +6,8 @@ from torch import nn
 from properties.cases.case import Case
 from properties.cases.shrinking import shrink
 from properties.runs.plan import make_plan
-from properties.runs.shard import run_shard
+from properties.runs.result import gather
+from properties.runs.shard import run_cases
 from properties.trials.verdict import Failed
 from tests.mutants import MUTANTS, forward, gradients, interface, samples, windows
 
@@ -48,7 +49,9 @@ SMALLEST: tuple[tuple[type[nn.Module], tuple[int, int, int, int, int, bool, int,
 def test_smallest_case(layer: type[nn.Module], expected: tuple[object, ...], why: str) -> None:
     plan = make_plan(layer, seed=7, cases=50, only=[DETECTED_BY[layer]])
     (prop,) = plan.properties
-    found_first = run_shard(plan, "random0").tallies[prop.name].smallest_failure
+    found_first = (
+        gather("random0", run_cases(plan, "random0", plan.cases_of("random0"))).tallies[prop.name].smallest_failure
+    )
     assert found_first is not None
     smallest = shrink(Case.from_json(found_first.case), lambda case: isinstance(prop.judge_case(case, layer), Failed))
 

@@ -3,9 +3,12 @@
 import io
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -22,6 +25,7 @@ from properties.cases.factors import CELLS
 from properties.cases.landmarks import landmarks
 from properties.laws import LAWS
 from properties.laws.law import Law
+from properties.reports.json import report_json
 from properties.reports.text import print_report
 from properties.runs.plan import make_plan
 from properties.runs.result import Tally
@@ -157,7 +161,7 @@ def test_error_of_the_harness_is_no_failure_of_the_layer() -> None:
 
     broken = Law("broken", ("C7",), "Cannot be judged.", judge, on="drawn")
     plan = replace(make_plan(Patchify, cases=3, seed=7, strength=0, only=["homogeneous"]), properties=(broken,))
-    report = run(plan)
+    report = run(plan, jobs=0)
     assert (report.passed, report.incomplete, report.failures) == (False, True, ())
     (line,) = report.problems
     told = r"the harness failed, in test_verify.py, line \d+: ZeroDivisionError: a bug in a law"
@@ -195,6 +199,57 @@ def test_failure_that_was_expected_and_did_not_come() -> None:
     )
 
 
+def test_layer_that_ends_its_process_has_failed() -> None:
+    """For ``verify`` too, which judges in other processes what they can import."""
+    only = ["zero_input_gives_bias"]
+    report = verify("tests.helpers.crashing:Segfaults", cases=8, seed=7, only=only, strength=0, dtypes=["float64"])
+    (failure,) = report.failures
+    assert failure.message.startswith("zero_input_gives_bias failed: process died (signal 11)\n")
+    assert (report.passed, report.not_isolated, report_json(report)["not_isolated"]) == (False, "", None)
+
+
+def test_what_no_other_process_can_import_is_judged_here(capsys: pytest.CaptureFixture[str]) -> None:
+    """And the report says so."""
+
+    class Local(Patchify):
+        """Not found by its name."""
+
+    for implementation, why in (
+        (Local, "no other process can import tests.integration.test_verify:"),
+        (lambda **named: Patchify(**named), "no other process can import tests.integration.test_verify:"),
+        (Patchify, "jobs is 0"),
+    ):
+        report = check(implementation, cases=2, jobs=0 if implementation is Patchify else None)
+        assert report.passed
+        assert report_json(report)["not_isolated"] == report.not_isolated
+        assert report.not_isolated.startswith(why)
+        print_report(report, Console(width=200))
+        assert f"judged in this process, which a layer may end: {report.not_isolated}\n" in capsys.readouterr().out
+
+
+def test_module_that_other_processes_would_not_find() -> None:
+    made = ModuleType("made_in_this_process")
+    sys.modules[made.__name__] = made
+    try:
+        exec("from patchify import Patchify\nclass Made(Patchify): pass", made.__dict__)
+        assert not make_plan(made.Made).importable
+    finally:
+        del sys.modules[made.__name__]
+    assert make_plan(BiasTwice).importable
+
+
+def test_script_may_verify_without_a_guard(tmp_path: Path) -> None:
+    """New processes must not run the script again, as those of multiprocessing do."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from properties import verify\n"
+        "report = verify('patchify:Patchify', cases=2, seed=7, only=['homogeneous'], strength=0)\n"
+        "print(report.passed, report.not_isolated)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("True \n", "")
+
+
 class Clock:
     """Ticks once whenever it is looked at."""
 
@@ -208,11 +263,11 @@ class Clock:
 
 def test_budget_stops_between_cases(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr("properties.runs.verify.time", clock)
+    monkeypatch.setattr("properties.runs.engine.time", clock)
     monkeypatch.setattr("properties.runs.shard.time", clock)
-    report = check(budget=10)
-    # Looked at once at the start, then before every case: the deadline is at 11.
-    assert (report.stopped, report.cases, report.checks) == ("budget", 9, {"zero_input_gives_bias": 9})
+    report = check(budget=10, jobs=0)
+    # Looked at once at the start, then before the shard and every case: the deadline is at 11.
+    assert (report.stopped, report.cases, report.checks) == ("budget", 8, {"zero_input_gives_bias": 8})
     assert report.passed
     assert re.search(
         r"; stopped by its budget after \d+ cases, in \d+ of \d+ shards \(run seed 7\)$", report.verdict_line
@@ -221,15 +276,16 @@ def test_budget_stops_between_cases(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_budget_that_runs_out_with_the_last_case_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock()
-    monkeypatch.setattr("properties.runs.verify.time", clock)
+    monkeypatch.setattr("properties.runs.engine.time", clock)
     monkeypatch.setattr("properties.runs.shard.time", clock)
-    # Looked at before the third case, at 4, and after it, at 5.
-    report = check(cases=3, budget=3.5)
+    # Looked at before the third case, at 5, and after it, at 6.
+    report = check(cases=3, budget=4.5, jobs=0)
     assert (report.cases, report.stopped) == (3, None)
 
 
 def test_fail_fast() -> None:
-    report = verify(BiasTwice, cases=60, seed=7, only=["zero_input_gives_bias", "homogeneous"], fail_fast=True)
+    only = ["zero_input_gives_bias", "homogeneous"]
+    report = verify(BiasTwice, cases=60, seed=7, only=only, fail_fast=True, jobs=0)
     assert report.stopped == "fail_fast"
     assert report.tallies["zero_input_gives_bias"].failed == 1
     assert report.cases < 20
@@ -303,4 +359,4 @@ def test_wrong_oracle_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     right: Callable[..., Tensor] = unfold.forward
     monkeypatch.setattr(unfold, "forward", lambda *arguments: right(*arguments) + 1)
     with pytest.raises(OracleError, match=r"^the torch oracle in torch\.int64 on a sequence with a remainder: tokens"):
-        check()
+        check(jobs=0)

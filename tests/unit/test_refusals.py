@@ -2,6 +2,7 @@
 
 import re
 import sys
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import properties
 from patchify import Patchify
 from properties import CannotRun, verify
 from properties.laws import LAWS
+from properties.runs.options import OPTIONS
+from properties.runs.plan import make_plan
 from properties.trials.implementation import resolve
 
 NAMES = ", ".join(prop.name for prop in LAWS)
@@ -41,6 +44,8 @@ CLAUSES = ", ".join([f"C{n}" for n in range(1, 19)] + [f"H{n}" for n in range(1,
         ({"seed": "7"}, "seed must be an integer, at least 0, got '7'"),
         ({"budget": 0}, "budget must be a positive number of seconds, got 0"),
         ({"budget": float("nan")}, "budget must be a positive number of seconds, got nan"),
+        ({"case_timeout": 0}, "case_timeout must be a positive number of seconds, got 0"),
+        ({"jobs": -1}, "jobs must be a number of processes, or 0 for this one, got -1"),
         ({"budget": "90s"}, "budget must be a positive number of seconds, got '90s'"),
         ({"device": ""}, "device '' is not available: Device string must not be empty"),
     ],
@@ -49,6 +54,31 @@ CLAUSES = ", ".join([f"C{n}" for n in range(1, 19)] + [f"H{n}" for n in range(1,
 def test_refuses(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(CannotRun, match=f"^{re.escape(message)}$"):
         verify(Patchify, **changes)
+
+
+def test_arguments_are_those_that_are_declared() -> None:
+    """Of ``verify``, of plans, and of plans as plain data."""
+    arguments = {name: parameter.default for name, parameter in signature(verify).parameters.items()}
+    declared = {option.argument: option.default for option in OPTIONS if option.argument}
+    assert arguments == declared | {"implementation": Parameter.empty}
+    planned = {option.argument for option in OPTIONS if option.argument and option.planned}
+    assert signature(make_plan).parameters.keys() == planned | {"regressions"}
+    assert make_plan(Patchify).arguments.keys() == planned
+
+
+def test_plan_is_made_of_its_arguments() -> None:
+    plan = make_plan(
+        Patchify,
+        seed=7,
+        cases=3,
+        only=["homogeneous", "C8"],
+        dtypes=["float16"],
+        levels=["robust"],
+        expected_failures={"homogeneous": "why"},
+        strength=3,
+        scope_margin=1,
+    )
+    assert make_plan(**plan.arguments).to_json() == plan.to_json()
 
 
 @pytest.mark.parametrize(

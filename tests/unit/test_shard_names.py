@@ -152,5 +152,5 @@ def test_failure_is_told_where_no_record_can_be_kept(tmp_path: Path) -> None:
     assert {failure.record for failure in report.failures} == {None}
     for failure in report.failures:
         assert "  record    none: " in failure.message
-        assert f"  replay    patchify-verify run --implementation '{HERE}:Two words'" in failure.message
+        assert "  replay    verify(..., seed=7, cases=20, only=[" in failure.message
     assert list(tmp_path.iterdir()) == []
