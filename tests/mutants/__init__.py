@@ -32,8 +32,8 @@ class Mutant:
     """A deliberately wrong layer.
 
     ``level`` is ``robust`` where only a clause of that level (H1 to H8) is violated; ``row`` is a row of the list of
-    bugs that really happened. ``evidence`` is what a reader would want the diagnosis to find, by its id, declared before
-    it was asked; None where the verdict, or a history, says by itself what is wrong.
+    bugs that really happened. ``evidence`` is the id of what a reader would want the diagnosis to find, declared
+    before it was asked; None where the verdict, or a history, says by itself what is wrong.
     """
 
     layer: type[nn.Module]
