@@ -1,7 +1,7 @@
 """What is measured of a layer without a pass over its case: its arguments, how it starts, which inputs it takes."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
 
@@ -44,53 +44,27 @@ def _built(m: Measured, *arguments: object, **named: object) -> object:
     return found | shapes
 
 
-# Half widths of uniform distributions, of the weight's shape: channels out and in, and taps.
-_WIDTHS: dict[str, Callable[[int, int, int], float]] = {
-    "1/sqrt(K), torch's default": lambda o, c, t: 1 / math.sqrt(c * t),
-    "1/sqrt(C_in), which leaves out the taps": lambda o, c, t: 1 / math.sqrt(c),
-    "sqrt(6/(fan_in + fan_out)), Xavier's": lambda o, c, t: math.sqrt(6 / (c * t + o * t)),
-    "sqrt(6/K), Kaiming's for ReLU": lambda o, c, t: math.sqrt(6 / (c * t)),
-    "sqrt(3/K), Kaiming's for a linear map": lambda o, c, t: math.sqrt(3 / (c * t)),
-}
-
-
 def starts(m: Measured) -> Claims:
-    """The distribution that weight and bias start from, where it is not torch's default."""
-    for name in ("weight", "bias"):
-        samples = [_drawn(m, name, *sizes) for sizes in ((4, 3), (9, 2))]
-        if any(values is None for values, _ in samples):
-            continue
-        found = [values for values, _ in samples if values is not None]
-        if all(bool((values == values[0]).all()) for values in found):
-            yield {"name": f"conv.{name}", "how": f"at {float(found[0][0]):.4g}"}, None
-            continue
-        deviations = [float(values.square().mean().sqrt()) for values in found]
-        # Mean squares scatter by about one part in the square root of their number.
-        near = [3.5 / math.sqrt(values.numel()) for values in found]
-        pairs = list(zip(found, deviations, near, strict=True))
-        widths = [math.sqrt(3) * deviation for deviation in deviations]
-        if all(float(values.abs().max()) <= math.sqrt(3) * d * (1 + n) for values, d, n in pairs):
-            fits = (
-                words
-                for words, formula in _WIDTHS.items()
-                if all(abs(w / formula(*s) - 1) < n for w, n, (_, s) in zip(widths, near, samples, strict=True))
-            )
-            words = next(fits, f"{widths[0]:.3g}")
-            if "torch's default" not in words:
-                yield {"name": f"conv.{name}", "how": f"uniform in ±{words}"}, None
-        else:
-            yield {"name": f"conv.{name}", "how": f"not uniform, with standard deviation {deviations[0]:.2g}"}, None
-
-
-def _drawn(m: Measured, name: str, channels: int, patch_size: int) -> tuple[Tensor | None, tuple[int, int, int]]:
+    """The distribution that weight and bias start from, where it is not torch's default, uniform in ±1/sqrt(K)."""
     m.subject.spend()
     torch.default_generator.manual_seed(0)
     with blaming("the constructor"):
-        layer = m.subject.implementation(channels, 256, 2, patch_size, None, True)
-        tensor = getattr(layer.conv, name)
-        shape = layer.conv.weight.shape
-    values = tensor.detach().double().flatten() if isinstance(tensor, Tensor) else None
-    return values, (shape[0], shape[1], shape[2:].numel())
+        conv = m.subject.implementation(9, 256, 2, 2, None, True).conv
+        tensors = {name: getattr(conv, name) for name in ("weight", "bias")}
+        terms = conv.weight[0].numel()
+    for name, tensor in tensors.items():
+        values = tensor.detach().double().flatten() if isinstance(tensor, Tensor) else torch.empty(0)
+        if not values.numel():
+            continue
+        deviation, largest = float(values.square().mean().sqrt()), float(values.abs().max())
+        # Mean squares scatter by about one part in the square root of their number.
+        near = 3.5 / math.sqrt(values.numel())
+        if largest == float(values.abs().min()):
+            yield {"name": f"conv.{name}", "how": f"at {float(values[0]):.4g}"}, None
+        elif largest > math.sqrt(3) * deviation * (1 + near):
+            yield {"name": f"conv.{name}", "how": f"with standard deviation {deviation:.2g}"}, None
+        elif abs(math.sqrt(3 * terms) * deviation - 1) >= near:
+            yield {"name": f"conv.{name}", "how": f"uniform in ±{math.sqrt(3) * deviation:.3g}, K = {terms}"}, None
 
 
 def taken_for(m: Measured) -> Claims:

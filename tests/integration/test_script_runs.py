@@ -77,7 +77,7 @@ PROCESSES = 2
 
 
 def script_of(mutant: Mutant, implementation: str = "") -> str:
-    """The script of a mutant, on the failing case that the table of explanations has of it."""
+    """The script of a mutant, on its stored failing case."""
     case = load_cases()[mutant.name]
     verdict = judge(mutant, BY_NAME[mutant.detected_by], case)
     assert isinstance(verdict, Failed), verdict
