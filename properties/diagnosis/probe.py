@@ -1,217 +1,282 @@
-"""Probes: small runs of the implementation that is explained, of which there is a bounded number."""
+"""Probes: small runs of the layer that is diagnosed, of which there is a bounded number."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from oracles import unfold
+from oracles import adjoint, rounding, unfold
 from oracles.precision import PRECISIONS
-from properties.cases.case import Backward, Case, Fill
-from properties.cases.error import CaseError
+from properties.cases.case import Case, Fill
+from properties.diagnosis.evidence import OUTPUT, View
 from properties.laws.law import Law
+from properties.trials.compilation import fresh_call, later_cases
 from properties.trials.implementation import Implementation
-from properties.trials.layout import lay_out
 from properties.trials.settings import undisturbed
-from properties.trials.tensors import TORCH_DTYPES, tensors
-from properties.trials.trial import Raised, Trial, blaming
-from properties.trials.verdict import Failed, Passed, Verdict
+from properties.trials.tensors import TORCH_DTYPES, Tensors
+from properties.trials.trial import Raised, Trial, Unusable, blaming
 
-MOST_PROBES = 400
-# Seeds whose integers are large, so that two different sums are hardly ever the same number.
-SEEDS = (1101, 1102)
+# How many probes there are, and as how many a compilation counts, and a pass for so many elements more.
+MOST_PROBES, _COMPILATION, _LARGE = 400, 7, 2**16
+# Seeds whose integers are large, so that two different sums are hardly ever the same number; then small real numbers.
+FILLS = (Fill("exact", 1101), Fill("exact", 1102), Fill("real", 1103))
+# Where a few roundings too many are no matter.
+_FINE = 2.0**-24
 
 
 class Spent(Exception):  # noqa: N818 - "the probes are spent"
     """No probe is left."""
 
 
-@dataclass
-class Subject:
-    """An implementation that fails a property, and how many probes may still be made of it."""
-
-    prop: Law
-    implementation: Implementation
-    device: str = "cpu"
-    left: int = MOST_PROBES
-    # Makes of a layer what is called in its place, such as the compiled one.
-    wrap: Callable[[Any], Any] = lambda layer: layer
-
-    def spend(self) -> None:
-        """Count one probe.
-
-        Raises:
-            Spent: where none is left.
-        """
-        if self.left == 0:
-            raise Spent
-        self.left -= 1
-
-    def trial(self, case: Case) -> Trial:
-        """A trial of the implementation."""
-        return Trial(case, self.implementation, self.device)
-
-    def verdict(self, case: Case, prop: Law | None = None) -> Verdict:
-        """What the property, or another one, says of a case."""
-        self.spend()
-        with undisturbed(self.device, tf32=case.tf32):
-            return (prop or self.prop)(self.trial(case))
-
-    def fails(self, case: Case) -> bool:
-        """Whether the property fails on a case."""
-        return isinstance(self.verdict(case), Failed)
-
-    def passes(self, case: Case) -> bool:
-        """Whether it holds there: a property that is inapplicable neither passes nor fails."""
-        return isinstance(self.verdict(case), Passed)
-
-
 @dataclass(frozen=True)
 class Given:
-    """What one forward pass is of: input ``[B, *s, C_in]``, weight, bias and stride; float64, on the CPU."""
+    """What one pass is given, and which result of it is looked at: float64, on the CPU."""
 
+    case: Case
+    of: str
     x: Tensor
     weight: Tensor
     bias: Tensor | None
-    stride: int
+    cotangent: Tensor
 
     @cached_property
     def right(self) -> Tensor:
-        """The output by the oracle, ``[B, *g, C_out]``."""
-        return unfold.forward(self.x, self.weight, self.bias, self.stride)
+        """The result by the oracles."""
+        step = self.case.spec.step
+        match self.of:
+            case "input":
+                return adjoint.input_gradient(self.cotangent, self.weight, self.case.input.sizes, step)
+            case "weight":
+                return adjoint.weight_gradient(self.cotangent, self.x, self.weight.shape[-1], step)
+            case "bias":
+                return adjoint.bias_gradient(self.cotangent)
+            case _:
+                return unfold.forward(self.x, self.weight, self.bias, step)
 
     @cached_property
     def products(self) -> Tensor:
-        """The output without its bias."""
-        return unfold.forward(self.x, self.weight, None, self.stride)
+        """The result without the bias."""
+        return self.having(bias=None).right
 
-    @property
-    def patches(self) -> Tensor:
-        """Every window as a vector, ``[B, *g, C_in * P**d]``."""
-        return unfold.patches(self.x, self.weight.shape[-1], self.stride)
+    @cached_property
+    def magnitude(self) -> Tensor:
+        """The sum of the magnitudes of the terms of each value."""
+        return self.having(**_parts(self, Tensor.abs)).right
 
-    @property
-    def data_dim(self) -> int:
-        """Number of spatial axes."""
-        return self.x.ndim - 2
+    def having(self, **parts: Any) -> "Given":
+        """The same with other parts."""
+        return replace(self, **parts)
 
 
-# Runs the layer, in one way or another, and returns its output: float64, on the CPU.
-Look = Callable[[Given], Tensor]
+def _parts(holder: object, change: Callable[[Tensor], Tensor]) -> dict[str, Any]:
+    """The tensors that go into a pass, changed."""
+    parts = {name: getattr(holder, name) for name in ("x", "weight", "bias", "cotangent")}
+    return {name: None if part is None else change(part) for name, part in parts.items()}
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What went in and what came out. ``roundoff`` is that of the dtype, relative to the largest value."""
+    """What went in and what came out: None where no gradient reaches it. ``bound`` is how far a right value may be."""
 
     given: Given
-    found: Tensor
-    roundoff: float = 2.0**-53
+    found: Tensor | None
+    bound: Tensor
+    roundoff: float
+    fill: Fill
 
-    def agrees(self, predicted: Tensor) -> bool:
-        """Whether a prediction is what was found, and not what would be right as well."""
-        return self.same(predicted, self.found) and not self.same(predicted, self.given.right)
+    @cached_property
+    def same_shape(self) -> bool:
+        """Whether what came out has the right shape."""
+        return self.found is not None and self.found.shape == self.given.right.shape
 
-    def same(self, one: Tensor, other: Tensor) -> bool:
-        """Whether two results are the same but for a few roundings."""
-        if one.shape != other.shape:
+    @cached_property
+    def wrong(self) -> Tensor:
+        """Where values are wrong, in a result of the right shape."""
+        assert self.found is not None
+        return ~_near(self.found, self.given.right, self.bound)
+
+    @cached_property
+    def is_right(self) -> bool:
+        """Whether what came out is right."""
+        return self.same_shape and not bool(self.wrong.any())
+
+    def explained_by(self, predicted: Tensor) -> bool:
+        """Whether a prediction is what came out, and differs from what is right where that is wrong."""
+        # Where all is lost, much would predict that.
+        lost = not bool(predicted.isfinite().any()) and bool(self.given.right.isfinite().any())
+        if self.found is None or predicted.shape != self.found.shape or lost:
             return False
-        largest = max(1.0, float(other.nan_to_num(0, 0, 0).abs().max())) if other.numel() else 1.0
-        return torch.allclose(one, other, rtol=0, atol=8 * self.roundoff * largest, equal_nan=True)
+        # Predictions and layers round where right results need not: by sums that cancel, by divisions.
+        largest = self.given.magnitude.nan_to_num(0, 0, 0).max() if self.roundoff <= _FINE else 0
+        bound = self.bound if self.bound.shape == predicted.shape else self.bound.max()
+        room = bound.where(bound.isfinite(), 0.0) + 8 * self.roundoff * (predicted.abs() + largest)
+        return bool(_near(self.found, predicted, room).all()) and (self.is_right or not self.is_rightly(predicted))
+
+    def is_rightly(self, predicted: Tensor) -> bool:
+        """Whether a prediction is as good as what is right."""
+        right = self.given.right
+        return predicted.shape == right.shape and bool(_near(predicted, right, self.bound).all())
+
+
+def _near(one: Tensor, other: Tensor, room: Tensor) -> Tensor:
+    """Where values are as near to others as that; whatever is not finite is alike."""
+    return torch.where(other.isfinite(), (one - other).abs() <= room, ~one.isfinite())
+
+
+@dataclass
+class Subject:
+    """An implementation that fails a law, and how many probes may still be made of it."""
+
+    law: Law
+    implementation: Implementation
+    device: str = "cpu"
+    left: int = MOST_PROBES
+    compiled: dict[tuple[Case, bool], tuple[Any, Any]] = field(default_factory=dict)
+
+    def spend(self, count: int = 1) -> None:
+        """Count one probe, or what costs as much as several.
+
+        Raises:
+            Spent: where none is left.
+        """
+        self.left -= count
+        if self.left < 0:
+            raise Spent
+
+    def trial(self, case: Case, given: Given | None = None) -> Trial:
+        """A trial of a case, without TF32, of its own values or of others."""
+        trial = Trial(replace(case, tf32=False), self.implementation, self.device)
+        if given is not None:
+            trial.values = Tensors(**_parts(given, lambda part: part.to(trial.dtype)))
+        return trial
+
+    def look(self, view: View, case: Case, fill: Fill = FILLS[0]) -> Seen:
+        """What comes out of a case that is filled in some way."""
+        values = self.trial(replace(case, fill=fill)).values
+        return self.run(view, Given(case, view.of, **_parts(values, Tensor.double)), fill)
+
+    def run(self, view: View, given: Given, fill: Fill = FILLS[0]) -> Seen:
+        """Run a new layer once, forward or backward.
+
+        Raises:
+            Spent: where no probe is left.
+            Raised: where it raises, or gives no tensor.
+            Unusable: where a fault of torch would end the process.
+        """
+        trial = self.trial(replace(given.case, fill=fill), given)
+        low = TORCH_DTYPES.get(given.case.autocast) if view.autocast else None
+        made = (replace(trial.case, fill=Fill()), view.later) in self.compiled
+        self.spend(1 + trial.case.elements // _LARGE + (_COMPILATION if view.compiled and not made else 0))
+        with undisturbed(self.device), blaming("a probe"), _quietly(view):
+            layer, called = self._called(view, trial)
+            x = numbered(trial.make_input())
+            # Another seed each time: two runs of a layer that draws random numbers must differ.
+            trial.set_seed(self.left)
+            with nullcontext() if low is None else torch.autocast(trial.device.type, dtype=low):
+                tokens = trial.call(called, x)
+            if not isinstance(tokens, Tensor) or not (low or tokens.dtype == trial.dtype):
+                raise TypeError("the output is no tensor of the input's dtype")
+            found: Tensor | None = tokens
+            if given.of != OUTPUT:
+                cotangent = numbered(trial.make_cotangent()).to(tokens.dtype)
+                gradients = trial.differentiate(layer, x, tokens, cotangent) if tokens.requires_grad else {}
+                found = gradients.get(given.of)
+            found = None if found is None else found.detach().to("cpu", torch.float64, copy=True)
+        right = trial.expected_tokens if given.of == OUTPUT else trial.expected_gradient(given.of)
+        bound, precision = right.bound, rounding.precision_of(low or trial.dtype)
+        if low is not None:
+            lower = PRECISIONS[given.case.autocast]
+            bound = rounding.bound(right.magnitude, right.terms, low, accumulation=low, operands=lower)
+        return Seen(given, found, bound.cpu(), precision.unit_roundoff, fill)
+
+    def _called(self, view: View, trial: Trial) -> tuple[Any, Callable[[Tensor], object]]:
+        """A layer, and what is called in its place; the same compiled one for all values of a case."""
+        if not view.compiled:
+            layer = trial.make_layer()
+            return layer, layer
+        key = replace(trial.case, fill=Fill()), view.later
+        if key not in self.compiled:
+            torch._dynamo.reset()
+            layer = trial.make_layer()
+            called = torch.compile(fresh_call(layer), fullgraph=True, backend="aot_eager")
+            # Sizes are dynamic from the second one on.
+            for case in later_cases(trial.case)[:1] if view.later else ():
+                called(self.trial(case).make_input().detach())
+            self.compiled[key] = layer, called
+        trial.set_parameters(self.compiled[key][0])
+        return self.compiled[key]
+
+    def observe(self, view: View, case: Case) -> tuple[Seen, ...]:
+        """What comes out for large integers, for the values of the case and for small real numbers, the wrong first."""
+        there = view.of == OUTPUT or view.of in case.backward.requires_grad
+        fills = dict.fromkeys((FILLS[0], case.fill, *FILLS[1:])) if there else ()
+        return tuple(sorted((self.look(view, case, fill) for fill in fills), key=lambda seen: seen.is_right))
+
+
+def numbered(tensor: Tensor) -> Tensor:
+    """A tensor; memory between and around its elements holds numbers now, so that it can be told what is read there."""
+    memory = torch.empty(0, dtype=tensor.dtype, device=tensor.device).set_(tensor.untyped_storage())
+    if 0 not in tensor.stride():
+        unused = torch.ones_like(memory, dtype=torch.bool)
+        unused.as_strided(tensor.shape, tensor.stride(), tensor.storage_offset()).fill_(False)
+        memory[unused] = torch.arange(memory.numel(), dtype=tensor.dtype, device=tensor.device)[unused] % 97 + 0.5
+    return tensor
+
+
+@contextmanager
+def _quietly(view: View) -> Iterator[None]:
+    """What goes wrong in a compiler is raised as well as logged, over many screens."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL if view.compiled else disabled)
+    try:
+        yield
+    finally:
+        logging.disable(disabled)
+
+
+@dataclass
+class Measured:
+    """What was seen of one result on one case, and the means to look again."""
+
+    subject: Subject
+    view: View
+    case: Case
+    seen: tuple[Seen, ...] = ()
 
     @property
-    def is_right(self) -> bool:
-        """Whether the output is right."""
-        return self.same(self.given.right, self.found)
+    def given(self) -> Given:
+        """What the first pass was given."""
+        return self.seen[0].given
 
+    @property
+    def found(self) -> Tensor:
+        """What came out of it."""
+        found = self.seen[0].found
+        return torch.empty(0) if found is None else found
 
-def given_of(case: Case, seed: int, fill: str = "exact") -> Given:
-    """The tensors of a case, filled from a data seed."""
-    filled = tensors(replace(case, fill=Fill(fill, seed), tf32=False, backward=Backward()))
-    bias = None if filled.bias is None else filled.bias.double()
-    return Given(filled.x.double(), filled.weight.double(), bias, case.spec.step)
+    @property
+    def same_shape(self) -> bool:
+        """Whether what came out has the right shape."""
+        return all(seen.same_shape for seen in self.seen)
 
+    def look(self, **parts: Any) -> Tensor:
+        """What comes out where something else is given."""
+        found = self.subject.run(self.view, self.given.having(**parts)).found
+        return torch.empty(0) if found is None else found
 
-def case_of(case: Case, given: Given) -> Case:
-    """A case as it is, but for the sizes and channels of what is given.
-
-    Raises:
-        Raised: where there is no such case.
-    """
-    spec = replace(case.spec, in_features=given.x.shape[-1], out_features=given.weight.shape[0])
-    if given.stride != spec.step:
-        spec = replace(spec, stride=given.stride)
-    sizes, batch = tuple(given.x.shape[1:-1]), given.x.shape[0]
-    try:
-        return replace(
-            case, spec=spec, input=replace(case.input, batch=batch, sizes=sizes), fill=Fill("exact", SEEDS[0])
-        )
-    except CaseError as error:
-        raise Raised("a probe", error) from error
-
-
-def hold(layer: Any, given: Given) -> None:
-    """Give a layer its parameters, in place."""
-    with torch.no_grad():
-        layer.conv.weight.copy_(given.weight)
-        if given.bias is not None:
-            layer.conv.bias.copy_(given.bias)
-
-
-def plainly(subject: Subject, case: Case) -> Look:
-    """One forward pass of a new layer, in a case's dtype and layouts."""
-
-    def look(given: Given) -> Tensor:
-        return run(subject, case_of(case, given), given, lambda layer, x: layer(x))
-
-    return look
-
-
-def run(
-    subject: Subject, case: Case, given: Given, way: Callable[[Any, Tensor], object], pixels: Tensor | None = None
-) -> Tensor:
-    """Run a new layer in some way.
-
-    Args:
-        subject: what is run.
-        case: dtype, layouts and whatever else is not given.
-        given: the layer's parameters, and its input where no other is given.
-        way: what the layer is made to do with the input.
-        pixels: another input.
-
-    Raises:
-        Raised: where it raises, or its output is no tensor of the case's dtype.
-    """
-    subject.spend()
-    trial = subject.trial(case)
-    with undisturbed(subject.device, tf32=case.tf32), blaming("a probe"):
-        layer = trial.make_layer()
-        hold(layer, given)
-        x = stored(
-            (given.x if pixels is None else pixels).to(trial.device, TORCH_DTYPES[case.input.dtype]), case.input.layout
-        )
-        # Another one each time: two runs of a layer that draws random numbers must differ.
-        trial.set_seed(subject.left)
-        found = way(subject.wrap(layer), x.requires_grad_("input" in case.backward.requires_grad))
-        if not isinstance(found, Tensor) or found.dtype != TORCH_DTYPES[case.input.dtype]:
-            kind = found.dtype if isinstance(found, Tensor) else type(found).__name__
-            raise TypeError(f"the output is {kind} instead of {TORCH_DTYPES[case.input.dtype]}")
-        return found.detach().to("cpu", torch.float64, copy=True)
-
-
-def stored(pixels: Tensor, layout: str) -> Tensor:
-    """A tensor of a layout; memory between its elements holds numbers, so that what is read there can be told."""
-    x, gaps = lay_out(pixels, layout), lay_out(torch.zeros_like(pixels), layout)
-    memory, unused = (torch.empty(0, dtype=t.dtype, device=t.device).set_(t.untyped_storage()) for t in (x, gaps))
-    numbers = torch.arange(memory.numel(), dtype=x.dtype, device=x.device) % 97 + 0.5
-    memory.copy_(torch.where(unused.isnan(), numbers, memory))
-    return x
-
-
-def observe(case: Case, look: Look) -> tuple[Seen, ...]:
-    """What comes out for two fills of a case with large integers."""
-    roundoff = PRECISIONS[case.input.dtype].unit_roundoff
-    return tuple(Seen(given, look(given), roundoff) for given in (given_of(case, seed) for seed in SEEDS))
+    def longer(self, axis: int) -> Iterator[tuple[tuple[int, int, int], Seen]]:
+        """What comes out where an axis is longer, by its size, by patch size and stride; then by another stride."""
+        spec, size = self.case.spec, self.case.input.sizes[axis]
+        yield (size, spec.patch_size, spec.step), self.seen[0]
+        for stride in () if self.view.compiled else (spec.step, spec.step + 1):
+            for more in range(min(2 * stride, 7)):
+                sizes = (*self.case.input.sizes[:axis], size + more, *self.case.input.sizes[axis + 1 :])
+                case = replace(self.case, input=replace(self.case.input, sizes=sizes))
+                case = case if stride == spec.step else replace(case, spec=replace(spec, stride=stride))
+                with suppress(Raised, Unusable):
+                    yield (size + more, spec.patch_size, stride), self.subject.look(self.view, case)

@@ -72,7 +72,7 @@ def test_wrong_value_in_a_run() -> None:
         failure.message
         == """\
 zero_input_gives_bias failed: 1 of 1 output values of a zero input are not the bias
-  cause     the bias is added twice
+  cause     the bias is added twice (measured with 3 -> 7 channels, patch_size 3, stride 3, batch 3, sizes 14)
   where     sample 0, token (0), channel 0
   observed  4
   expected  2
@@ -94,7 +94,8 @@ def test_value_beyond_its_bound() -> None:
         message(HalfPrecise, "values_bounded", dtypes=["float32"])
         == f"""\
 values_bounded failed: 24 of 24 output values differ from unfold + matmul
-  cause     operands are whole, but their sum is rounded to 8 significant bits, as in bfloat16
+  cause     the result is rounded to 8 significant bits (measured with 3 -> 7 channels, patch_size 3, stride 5, \
+batch 3, sizes 22 x 26)
   where     sample 0, token (0, 1), channel 2
   observed  -1.9609375
   expected  -1.9578806368934671
@@ -121,7 +122,7 @@ def test_exception() -> None:
         message(NoStride, "runs_forward", cases=9)
         == f"""\
 runs_forward failed: forward raised an exception
-  cause     forward raises RuntimeError: no kernel for stride 5
+  cause     it raises RuntimeError: no kernel for stride 3, only where the stride is larger than the patch
   observed  RuntimeError: no kernel for stride 3
   expected  no exception
   law       C4: The layer runs on every valid input, without an exception.

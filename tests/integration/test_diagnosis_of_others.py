@@ -1,4 +1,4 @@
-"""Wrong layers that are no mutants of ours are explained too: what is measured is not tuned to the mutants."""
+"""Wrong layers that are no mutants of ours are diagnosed too: what is measured is not tuned to the mutants."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
-from properties.diagnosis import explain
+from properties.diagnosis import diagnose
 from properties.trials.verdict import Failed
 from tests.helpers.mutant_cases import BY_NAME, judge
 from tests.mutants import Mutant
@@ -122,123 +122,48 @@ class BiasGradientNegated(Differentiated):
 SMALL = Case(Spec(2, 2, 1, 2, 3, bias=True), Input(2, (9,)), Fill("exact", 3))
 IMAGE = Case(Spec(2, 3, 2, 2, 1), Input(2, (4, 5)), Fill("exact", 3))
 BACKWARD = replace(SMALL, backward=Backward(PARAMETERS_AND_INPUT, "random"))
-OTHERS: tuple[tuple[type[nn.Module], str, Case, str], ...] = (
-    (
-        KernelTurned,
-        "values_exact",
-        IMAGE,
-        "axes 0 and 1 of the kernel are swapped, and then the taps are read backwards along axis 0, only in 2D",
-    ),
-    (
-        StrideDoubledAlongFirstAxis,
-        "grid_shape",
-        IMAGE,
-        "windows on axis 0 start at 0, 4, but should start at 0, 2, 4, 6: stride 4 instead of 2",
-    ),
-    (
-        FirstWindowTwice,
-        "values_exact",
-        SMALL,
-        "windows on axis 0 start at 0, 0, 5, 10, but should start at 0, 5, 10, 15; windows on axis 1 start at "
-        "0, 0, 5, 10, 15, but should start at 0, 5, 10, 15, 20",
-    ),
-    (
-        TapsSpread,
-        "values_exact",
-        SMALL,
-        "windows on axes 0 and 1 read the pixels 0, 1 and 3 from their first, but should read 0, 1 and 2",
-    ),
-    (
-        HalfBias,
-        "values_exact",
-        SMALL,
-        "the bias is added 1/2 times",
-    ),
-    (
-        BiasReversed,
-        "values_exact",
-        SMALL,
-        "the bias is added with its channels in the reverse order",
-    ),
-    (
-        ChannelsMoved,
-        "values_exact",
-        SMALL,
-        "every input channel uses the weight of the one after it",
-    ),
-    (
-        SamplesMoved,
-        "values_exact",
-        SMALL,
-        "every sample stands one place further on than its own",
-    ),
-    (
-        TokensThroughTanh,
-        "values_exact",
-        SMALL,
-        "tanh is applied to the output",
-    ),
-    (
-        FirstTokenTripled,
-        "values_exact",
-        SMALL,
-        "for the first token of every sample the output is 3 times what it should be",
-    ),
-    (
-        RowsOfUnitNorm,
-        "values_exact",
-        SMALL,
-        "every row of the weight is divided by its norm",
-    ),
-    (
-        SixteenthsOnly,
-        "values_bounded",
-        replace(SMALL, fill=Fill("real", 3)),
-        "the weight is rounded to multiples of 1/16",
-    ),
-    (
-        DoubledInFloat32,
-        "values_exact",
-        replace(SMALL, input=Input(2, (9,), "float32")),
-        "every output value is 2 times what it should be, only in float32",
-    ),
-    (
-        NegatedForFiveSamplesOrMore,
-        "values_exact",
-        replace(SMALL, input=Input(5, (9,))),
-        "every output value has the wrong sign, only from the batch 5 on",
-    ),
+# Each with the id of the evidence, and the factors of the features that it takes.
+OTHERS: tuple[tuple[type[nn.Module], str, Case, str, str], ...] = (
+    (KernelTurned, "values_exact", IMAGE, "taps_reordered", ""),
+    (StrideDoubledAlongFirstAxis, "grid_shape", IMAGE, "stride", ""),
+    (FirstWindowTwice, "values_exact", SMALL, "window_origin", ""),
+    (TapsSpread, "values_exact", SMALL, "reads_outside", ""),
+    (HalfBias, "values_exact", SMALL, "bias_repeated", ""),
+    (BiasReversed, "values_exact", SMALL, "bias_elsewhere", ""),
+    (ChannelsMoved, "values_exact", SMALL, "channels_reordered", ""),
+    (SamplesMoved, "values_exact", SMALL, "samples_mixed", ""),
+    (TokensThroughTanh, "values_exact", SMALL, "activation", ""),
+    (FirstTokenTripled, "values_exact", SMALL, "factor_on_some", ""),
+    (RowsOfUnitNorm, "values_exact", SMALL, "normalised", ""),
+    (SixteenthsOnly, "values_bounded", replace(SMALL, fill=Fill("real", 3)), "rounding", ""),
+    (DoubledInFloat32, "values_exact", replace(SMALL, input=Input(2, (9,), "float32")), "factor", "dtype"),
+    (NegatedForFiveSamplesOrMore, "values_exact", replace(SMALL, input=Input(5, (9,))), "factor", "batch"),
     (
         WrongWhereSquareAndOverlapping,
         "values_exact",
         replace(IMAGE, input=Input(2, (4, 4))),
-        "every output value is 3 times what it should be, only in 2D, where the stride is smaller than the "
-        "patch and where the sizes of all axes are equal",
+        "factor",
+        "data_dim stride sizes",
     ),
-    (
-        InputGradientMissesFirstSample,
-        "input_gradient_exact",
-        BACKWARD,
-        "only the gradient of the input is wrong: the first sample does not count",
-    ),
+    (InputGradientMissesFirstSample, "input_gradient_exact", BACKWARD, "not_counted", ""),
     (
         WeightGradientAveragedOverTokens,
         "weight_gradient_bounded",
         replace(BACKWARD, fill=Fill("real", 3)),
-        "only the gradient of the weight is wrong: it is the mean over the tokens of a sample instead of the sum",
+        "factor",
+        "",
     ),
-    (
-        BiasGradientNegated,
-        "bias_gradient_exact",
-        BACKWARD,
-        "only the gradient of the bias is wrong: it has the wrong sign",
-    ),
+    (BiasGradientNegated, "bias_gradient_exact", BACKWARD, "factor", ""),
 )
 
 
-@pytest.mark.parametrize(("layer", "name", "case", "sentence"), OTHERS, ids=[row[0].__name__ for row in OTHERS])
-def test_other_wrong_layers(layer: type[nn.Module], name: str, case: Case, sentence: str) -> None:
+@pytest.mark.parametrize(("layer", "name", "case", "id", "factors"), OTHERS, ids=[row[0].__name__ for row in OTHERS])
+def test_other_wrong_layers(layer: type[nn.Module], name: str, case: Case, id: str, factors: str) -> None:
     verdict = judge(Mutant(layer, name), BY_NAME[name], case)
-
     assert isinstance(verdict, Failed), verdict
-    assert explain(BY_NAME[name], case, verdict, layer) == sentence
+
+    evidence = diagnose(BY_NAME[name], case, verdict, layer)
+    assert evidence is not None
+    assert evidence.id == id, evidence
+    assert {only.factor for only in evidence.only_when} >= set(factors.split())
+    assert all(only.holds(case) for only in evidence.only_when)

@@ -1,0 +1,134 @@
+"""What is measured of a layer without a pass over its case: its arguments, how it starts, which inputs it takes."""
+
+import math
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from oracles import unfold
+from properties.diagnosis.probe import Measured
+from properties.trials.trial import Raised, blaming
+
+_ARGUMENTS = ("in_features", "out_features", "data_dim", "patch_size", "stride", "bias")
+# All different, so that none can stand in for another.
+_UNLIKE = (2, 3, 1, 4, 5, False)
+Claims = Iterator[tuple[dict[str, object], None]]
+
+
+def swapped(m: Measured) -> Claims:
+    """Two arguments that a positional call exchanges."""
+    wanted = _built(m, **dict(zip(_ARGUMENTS, _UNLIKE, strict=True)))
+    if wanted is None or _built(m, *_UNLIKE) == wanted:
+        return
+    for one, other in combinations(range(len(_UNLIKE)), 2):
+        order = list(_UNLIKE)
+        order[one], order[other] = order[other], order[one]
+        if _built(m, *order) == wanted:
+            yield {"one": _ARGUMENTS[one], "other": _ARGUMENTS[other]}, None
+
+
+def _built(m: Measured, *arguments: object, **named: object) -> object:
+    """What distinguishes layers that were built from different arguments; None where none is built."""
+    m.subject.spend()
+    try:
+        with blaming("the constructor"):
+            layer = m.subject.implementation(*arguments, **named)
+    except Raised:
+        return None
+    found = {name: getattr(layer, name, None) for name in ("data_dim", "patch_size", "stride")}
+    shapes = {name: list(each.shape) for name, each in layer.named_parameters()} if isinstance(layer, nn.Module) else {}
+    return found | shapes
+
+
+def starts(m: Measured) -> Claims:
+    """The distribution that weight and bias start from, where it is not torch's default, uniform in ±1/sqrt(K)."""
+    m.subject.spend()
+    torch.default_generator.manual_seed(0)
+    with blaming("the constructor"):
+        conv = m.subject.implementation(9, 256, 2, 2, None, True).conv
+        tensors = {name: getattr(conv, name) for name in ("weight", "bias")}
+        terms = conv.weight[0].numel()
+    for name, tensor in tensors.items():
+        values = tensor.detach().double().flatten() if isinstance(tensor, Tensor) else torch.empty(0)
+        if not values.numel():
+            continue
+        deviation, largest = float(values.square().mean().sqrt()), float(values.abs().max())
+        # Mean squares scatter by about one part in the square root of their number.
+        near = 3.5 / math.sqrt(values.numel())
+        if largest == float(values.abs().min()):
+            yield {"name": f"conv.{name}", "how": f"at {float(values[0]):.4g}"}, None
+        elif largest > math.sqrt(3) * deviation * (1 + near):
+            yield {"name": f"conv.{name}", "how": f"with standard deviation {deviation:.2g}"}, None
+        elif abs(math.sqrt(3 * terms) * deviation - 1) >= near:
+            yield {"name": f"conv.{name}", "how": f"uniform in ±{math.sqrt(3) * deviation:.3g}, K = {terms}"}, None
+
+
+def taken_for(m: Measured) -> Claims:
+    """What the layer makes of inputs that it should refuse: the output that each reading of them would give."""
+    spec, (batch, *sizes, channels) = m.case.spec, m.case.input_shape
+    small = [max(1, spec.patch_size - 1), *sizes[1:]]
+    wrong = {
+        "an input without the axis of the batch": (channels, *(max(n, spec.patch_size) for n in sizes[1:]), channels),
+        "a single sample without the axis of the batch": (*sizes, channels),
+        "an input with one axis too many": (2, batch, *sizes, channels),
+        "an input with a channel too many": (batch, *sizes, channels + 1),
+        "an input with a single channel": (batch, *sizes, 1),
+        "an input that is smaller than the patch": (batch, *small, channels),
+    }
+    for what, shape in wrong.items():
+        if shape == m.case.input_shape:
+            continue
+        x = torch.arange(1, 1 + math.prod(shape), dtype=torch.float64).reshape(shape) % 97
+        try:
+            found = _output(m, x)
+        except Raised:
+            continue
+        for how, other in _taken_for(x, m):
+            predicted = _embedded(m, other)
+            if predicted is None or predicted.numel() != found.numel():
+                continue
+            # The axes of such an output may be in any order.
+            one, two = (each.flatten().sort().values for each in (predicted, found))
+            if torch.allclose(one, two, rtol=1e-3):
+                yield {"what": what, "how": how}, None
+
+
+def _output(m: Measured, x: Tensor) -> Tensor:
+    m.subject.spend()
+    trial = m.subject.trial(m.case)
+    with blaming("a probe"), torch.no_grad():
+        found: Any = trial.make_layer()(x.to(trial.device, trial.dtype))
+        return torch.as_tensor(found).double().cpu()
+
+
+def _embedded(m: Measured, x: Tensor) -> Tensor | None:
+    spec, values = m.case.spec, m.subject.trial(m.case).values
+    if x.ndim != spec.data_dim + 2 or x.shape[-1] != spec.in_features or min(x.shape[1:-1]) < spec.patch_size:
+        return None
+    bias = None if values.bias is None else values.bias.double()
+    return unfold.forward(x, values.weight.double(), bias, spec.step)
+
+
+def _taken_for(x: Tensor, m: Measured) -> Iterator[tuple[str, Tensor]]:
+    """Readings of an input of the wrong shape."""
+    spec = m.case.spec
+    rank, channels = spec.data_dim + 2, spec.in_features
+    if x.ndim == rank - 1:
+        yield "its first axis is read as the channels", x.movedim(-1, 1).movedim(0, -1)[None]
+        yield "it is embedded as a batch of one sample", x[None]
+    if x.ndim == rank + 1:
+        yield "its first two axes are folded into the batch", x.flatten(0, 1)
+        yield "its first axis is dropped", x[0]
+    if x.ndim == rank and x.shape[-1] > channels:
+        yield "the channels past the last expected one are dropped", x[..., :channels]
+    if x.ndim == rank and x.shape[-1] == 1:
+        yield "the single channel is repeated", x.expand(*x.shape[:-1], channels)
+    if x.ndim == rank and min(x.shape[1:-1]) < spec.patch_size:
+        amounts = [0, 0]
+        for size in reversed(x.shape[1:-1]):
+            amounts += [0, max(0, spec.patch_size - size)]
+        yield "it is filled up with zeros", functional.pad(x, amounts)
