@@ -20,7 +20,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,9 +38,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("patchify", "tests")
 # Whose mutants they are where the file does not say.
 LAYERS = {
-    "patchify/layer.py": "Patchify",
-    "patchify/convolution.py": "Patchify",
-    "patchify/linear.py": "LinearPatchify",
+    "patchify/layer.py": "patchify:Patchify",
+    "patchify/convolution.py": "patchify:Patchify",
+    "patchify/linear.py": "patchify:LinearPatchify",
 }
 QUICK = PROFILES["quick"]
 # Seconds without an answer after which a mutant hangs, which counts as killed; a compilation may take a minute.
@@ -91,22 +91,23 @@ class Mutant:
 
 def mutants(file: str) -> Iterator[Mutant]:
     """All mutants of a file."""
-    tree, seen = ast.parse((ROOT / file).read_text()), set[str]()
-    original = ast.unparse(tree).splitlines()
-    module = file.removesuffix(".py").replace("/", ".")
-    classes = [node for node in tree.body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
-    for top in tree.body:
+    body, seen = ast.parse((ROOT / file).read_text()).body, set[str]()
+    classes = [node for node in body if isinstance(node, ast.ClassDef) and not node.name.startswith("_")]
+    module, texts = file.removesuffix(".py").replace("/", "."), [ast.unparse(top) for top in body]
+    for number, top in enumerate(body):
         # What stands before a layer is part of it.
-        layer = LAYERS.get(file) or next((each.name for each in classes if each.lineno >= top.lineno), "")
+        of = (f"{module}:{each.name}" for each in classes if each.lineno >= top.lineno)
+        layer = LAYERS.get(file) or next(of, "")
         for parent, field, index, node in _sites(top):
             for kind, instead in _alternatives(node, parent):
                 _put(parent, field, index, instead)
-                changed = ast.unparse(tree).splitlines()
+                changed = ast.unparse(top)
                 _put(parent, field, index, node)
-                before, after = _difference(original, changed)
-                if layer and before != after and (source := "\n".join(changed)) not in seen:
-                    seen.add(source)
-                    yield Mutant(file, getattr(node, "lineno", 0), kind, before, after, f"{module}:{layer}", source)
+                if layer and changed != texts[number] and changed not in seen:
+                    seen.add(changed)
+                    before, after = _difference(texts[number].splitlines(), changed.splitlines())
+                    source = "\n\n".join([*texts[:number], changed, *texts[number + 1 :]])
+                    yield Mutant(file, getattr(node, "lineno", 0), kind, before, after, layer, source)
 
 
 def _sites(parent: ast.AST) -> Iterator[tuple[ast.AST, str, int | None, ast.AST]]:
@@ -170,9 +171,12 @@ def _swapped(nodes: list[ast.expr]) -> Iterator[list[ast.expr]]:
 
 def _difference(before: list[str], after: list[str]) -> tuple[str, str]:
     """The lines that differ."""
-    same = next((i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b), 0)
-    end = next((i for i, (a, b) in enumerate(zip(before[::-1], after[::-1], strict=False)) if a != b), 0)
-    return tuple("; ".join(line.strip() for line in lines[same : len(lines) - end]) for lines in (before, after))  # type: ignore[return-value]
+    first, last = (
+        next(i for i, (a, b) in enumerate(zip(before[::way], after[::way], strict=False)) if a != b) for way in (1, -1)
+    )
+    first = min(first, min(len(before), len(after)) - last - 1)
+    one, other = ("; ".join(line.strip() for line in lines[first : len(lines) - last]) for lines in (before, after))
+    return one, other
 
 
 def judge(mutant: Mutant, cases: Mapping[str, Mapping[str, Case]], limit: float, results: Connection) -> None:
@@ -255,7 +259,7 @@ def main() -> None:
             if time.monotonic() > until:
                 break
             began = time.monotonic()
-            row = {key: value for key, value in asdict(mutant).items() if key != "source"} | {"name": mutant.name}
+            row = {"name": mutant.name, "kind": mutant.kind, "layer": mutant.layer}
             row |= outcome_of(mutant, cases, given.limit) | {"limit": given.limit}
             out.write(json.dumps(row | {"seconds": round(time.monotonic() - began, 1)}) + "\n")
             out.flush()
