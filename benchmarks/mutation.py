@@ -259,7 +259,7 @@ def main() -> None:
             if time.monotonic() > until:
                 break
             began = time.monotonic()
-            row = {"name": mutant.name, "kind": mutant.kind, "layer": mutant.layer}
+            row: dict[str, object] = {"name": mutant.name, "kind": mutant.kind, "layer": mutant.layer}
             row |= outcome_of(mutant, cases, given.limit) | {"limit": given.limit}
             out.write(json.dumps(row | {"seconds": round(time.monotonic() - began, 1)}) + "\n")
             out.flush()
