@@ -13,7 +13,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -29,6 +29,12 @@ from tests.correct import CORRECT
 QUICK = PROFILES["quick"]
 PARTS = ("eager", "compiled", "small")
 Key = tuple[str, int, str]
+
+
+def work(seeds: Sequence[int]) -> list[Key]:
+    """The parts of all runs: all layers before the next seed, and the small scope last, so that a few say most."""
+    turns = [(seed, part) for seed in seeds for part in PARTS if part != "small"] + [(seeds[0], "small")]
+    return [(layer.__name__, *turn) for turn in turns for layer in CORRECT]
 
 
 def part_of(shard: str) -> str:
@@ -101,21 +107,20 @@ def main() -> int:
     parser.add_argument("--case-timeout", type=duration, default=300.0, help="when a case is too dear (default: 5m)")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".jsonl"))
     given = parser.parse_args()
-    layers = [layer for layer in CORRECT if not given.layers or layer.__name__ in given.layers]
-    first = given.seeds[0]
-    # All layers before the next seed, and the small scope last, so that a part of it says something of each.
-    turns = [(seed, part) for seed in given.seeds for part in PARTS if part != "small"] + [(first, "small")]
-    work = {(layer.__name__, *turn): layer for turn in turns if turn[1] in given.parts for layer in layers}
+    layers = {layer.__name__: layer for layer in CORRECT if not given.layers or layer.__name__ in given.layers}
+    wanted = [key for key in work(given.seeds) if key[0] in layers and key[2] in given.parts]
     done, until = read(given.out), time.monotonic() + given.budget
-    for key, layer in work.items():
+    for key in wanted:
         if key not in done and time.monotonic() < until:
-            row = run(layer, *key[1:], cases=given.cases, first=key[1] == first, timeout=given.case_timeout)
+            name, seed, part = key
+            whole = seed == given.seeds[0]
+            row = run(layers[name], seed, part, cases=given.cases, first=whole, timeout=given.case_timeout)
             with given.out.open("a") as out:
                 out.write(json.dumps(row) + "\n")
             print(*key, "REJECTED" if row["failed"] else "accepted", flush=True)
     rows = read(given.out)
-    print(*table(rows, list(work)), sep="\n")
-    return len({key[0] for key, row in rows.items() if row["failed"]})
+    print(*table(rows, wanted), sep="\n")
+    return len({key[0] for key in wanted if key in rows and rows[key]["failed"]})
 
 
 if __name__ == "__main__":

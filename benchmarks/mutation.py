@@ -27,6 +27,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+import torch._dynamo  # Here, and not in every process that judges a mutant.
 
 from properties.cases.case import Case
 from properties.runs.options import PROFILES, duration
@@ -87,6 +88,13 @@ class Mutant:
     def name(self) -> str:
         """What tells it from all others."""
         return f"{self.file}:{self.line}: {self.before} -> {self.after}"
+
+
+def every() -> Iterator[Mutant]:
+    """The mutants of all right layers."""
+    correct = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests/correct").glob("[a-z]*.py"))
+    for file in (*LAYERS, *correct):
+        yield from mutants(file)
 
 
 def mutants(file: str) -> Iterator[Mutant]:
@@ -246,11 +254,10 @@ def main() -> None:
     parser.add_argument("--limit", type=duration, default=900.0, help="CPU time for each mutant (default: 15m)")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".jsonl"))
     given = parser.parse_args()
-    correct = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "tests/correct").glob("[a-z]*.py"))
-    every = [mutant for file in given.files or (*LAYERS, *correct) for mutant in mutants(file)]
-    random.Random(given.seed).shuffle(every)
+    chosen = [one for one in every() if not given.files or one.file in given.files]
+    random.Random(given.seed).shuffle(chosen)
     done, until = read(given.out), time.monotonic() + given.budget
-    left = [one for one in every if not _is_done(done.get(one.name), given.limit)]
+    left = [one for one in chosen if not _is_done(done.get(one.name), given.limit)]
     plan: Plan = make_plan(torch.nn.Identity, cases=QUICK.cases, seed=7, levels=("contract", "robust"))
     # What is cheap first.
     cases = {shard: plan.cases_of(shard) for shard in sorted(plan.shards, key=is_compiled)} if left else {}
@@ -263,7 +270,7 @@ def main() -> None:
             row |= outcome_of(mutant, cases, given.limit) | {"limit": given.limit}
             out.write(json.dumps(row | {"seconds": round(time.monotonic() - began, 1)}) + "\n")
             out.flush()
-    print(*summary([one.name for one in every], read(given.out)), sep="\n")
+    print(*summary([one.name for one in chosen], read(given.out)), sep="\n")
 
 
 def _is_done(row: Mapping[str, Any] | None, limit: float) -> bool:
