@@ -19,8 +19,9 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,9 +32,9 @@ import torch._dynamo  # Here, and not in every process that judges a mutant.
 
 from properties.cases.case import Case
 from properties.runs.options import PROFILES, duration
-from properties.runs.plan import Plan, make_plan
+from properties.runs.plan import make_plan
 from properties.runs.shard import run_cases
-from properties.runs.shard_names import is_compiled
+from properties.runs.shard_names import is_compiled, kind_of
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("patchify", "tests")
@@ -46,6 +47,10 @@ LAYERS = {
 QUICK = PROFILES["quick"]
 # Seconds without an answer after which a mutant hangs, which counts as killed; a compilation may take a minute.
 HANGS = 300.0
+
+# Cases of every kind of shard that come before all others.
+FEW = 4
+Some = tuple[str, Mapping[str, Case]]
 
 _COMPARED: dict[type[ast.cmpop], tuple[type[ast.cmpop], ...]] = {
     ast.Lt: (ast.LtE, ast.GtE),
@@ -187,7 +192,18 @@ def _difference(before: list[str], after: list[str]) -> tuple[str, str]:
     return one, other
 
 
-def judge(mutant: Mutant, cases: Mapping[str, Mapping[str, Case]], limit: float, results: Connection) -> None:
+def turns() -> list[Some]:
+    """The cases of a run of the quick profile, a few of every kind of shard first, and what compiles last of either."""
+    plan = make_plan(torch.nn.Identity, cases=QUICK.cases, seed=7, levels=("contract", "robust"))
+    every = {shard: plan.cases_of(shard) for shard in sorted(plan.shards, key=is_compiled)}
+    firsts = {kind_of(shard): shard for shard in reversed(every)}.values()
+    return [
+        *((shard, dict(islice(cases.items(), FEW))) for shard, cases in every.items() if shard in firsts),
+        *((shard, dict(islice(cases.items(), FEW * (shard in firsts), None))) for shard, cases in every.items()),
+    ]
+
+
+def judge(mutant: Mutant, cases: Sequence[Some], limit: float, results: Connection) -> None:
     """Judge a mutant in this process, which has imported nothing of what is mutated; the last answer is its outcome."""
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder:
@@ -198,9 +214,7 @@ def judge(mutant: Mutant, cases: Mapping[str, Mapping[str, Case]], limit: float,
         results.send(_outcome(mutant.layer, cases, limit, results))
 
 
-def _outcome(
-    layer: str, cases: Mapping[str, Mapping[str, Case]], limit: float, results: Connection
-) -> dict[str, object]:
+def _outcome(layer: str, cases: Sequence[Some], limit: float, results: Connection) -> dict[str, object]:
     module, name = layer.split(":")
     try:
         implementation = getattr(importlib.import_module(module), name)
@@ -209,17 +223,17 @@ def _outcome(
     except Exception as error:
         return {"outcome": "stillborn", "by": type(error).__name__}
     plan = make_plan(layer, seed=7, levels=("contract", "robust"))
-    for number, (shard, those) in enumerate(cases.items()):
+    for number, (shard, those) in enumerate(cases):
         for result in run_cases(plan, shard, those):
             if result.failed:
                 return {"outcome": "killed", "by": ", ".join(result.failed), "shard": shard}
             if time.process_time() > limit:
-                return {"outcome": "unfinished", "by": f"none in {number} of {len(cases)} shards"}
+                return {"outcome": "unfinished", "by": f"none in {number} of {len(cases)} turns"}
             results.send(None)
     return {"outcome": "survived"}
 
 
-def outcome_of(mutant: Mutant, cases: Mapping[str, Mapping[str, Case]], limit: float) -> dict[str, object]:
+def outcome_of(mutant: Mutant, cases: Sequence[Some], limit: float) -> dict[str, object]:
     """Judge a mutant in a process of its own, which may die of it or hang."""
     context = multiprocessing.get_context("fork")
     ours, theirs = context.Pipe(duplex=False)
@@ -258,9 +272,7 @@ def main() -> None:
     random.Random(given.seed).shuffle(chosen)
     done, until = read(given.out), time.monotonic() + given.budget
     left = [one for one in chosen if not _is_done(done.get(one.name), given.limit)]
-    plan: Plan = make_plan(torch.nn.Identity, cases=QUICK.cases, seed=7, levels=("contract", "robust"))
-    # What is cheap first.
-    cases = {shard: plan.cases_of(shard) for shard in sorted(plan.shards, key=is_compiled)} if left else {}
+    cases = turns() if left else []
     with given.out.open("a") as out:
         for mutant in left:
             if time.monotonic() > until:

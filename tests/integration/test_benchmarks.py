@@ -13,13 +13,7 @@ from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case, Input, S
 from tests.correct import CORRECT
 
 ROOT = Path(__file__).parents[2]
-CASES = {
-    "some": {
-        "an image": Case(
-            Spec(2, 3, 2, 2, 3, bias=True), Input(2, (5, 6)), backward=Backward(PARAMETERS_AND_INPUT, "random")
-        )
-    }
-}
+IMAGE = Case(Spec(2, 3, 2, 2, 3, bias=True), Input(2, (5, 6)), backward=Backward(PARAMETERS_AND_INPUT, "random"))
 LINEAR = list(mutation.mutants("patchify/linear.py"))
 
 
@@ -60,7 +54,7 @@ def test_changes(statement: str, mutants: set[str], monkeypatch: pytest.MonkeyPa
 
 def outcome(after: str) -> dict[str, object]:
     (mutant,) = (one for one in LINEAR if one.after == after)
-    return mutation.outcome_of(mutant, CASES, limit=60)
+    return mutation.outcome_of(mutant, [("some", {"an image": IMAGE})], limit=60)
 
 
 def test_outcomes() -> None:

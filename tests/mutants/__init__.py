@@ -304,6 +304,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(tiles.OutputChannelsPastWholeTilesZero, "values_exact"),
     Mutant(tiles.WindowsPastWholeTilesZero, "values_exact"),
     Mutant(tiles.WindowsPastLimitZero, "values_exact"),
+    Mutant(tiles.WindowsPast4096PixelsApartEarly, "values_exact"),
     Mutant(tiles.OriginsInDtypeOfInput, "values_exact"),
     Mutant(histories.WeightCopiedUntilItsSumChanges, "right_after_any_history"),
     Mutant(histories.BiasKeptFromFirstInference, "right_after_any_history"),
