@@ -204,13 +204,16 @@ def turns() -> list[Some]:
 
 
 def judge(mutant: Mutant, cases: Sequence[Some], limit: float, results: Connection) -> None:
-    """Judge a mutant in this process, which has imported nothing of what is mutated; the last answer is its outcome."""
+    """Judge a mutant in this process, which is forked for it alone; the last answer is its outcome."""
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder:
         for package in PACKAGES:
             shutil.copytree(ROOT / package, Path(folder) / package, ignore=shutil.ignore_patterns("__pycache__"))
         (Path(folder) / mutant.file).write_text(mutant.source)
         sys.path.insert(0, folder)
+        # What the process that was forked had imported is not mutated.
+        for name in [name for name in sys.modules if name.partition(".")[0] in PACKAGES]:
+            del sys.modules[name]
         results.send(_outcome(mutant.layer, cases, limit, results))
 
 
