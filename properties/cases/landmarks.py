@@ -71,6 +71,11 @@ _PAST_TILES: dict[str, tuple[Spec, Input]] = {
     "sequence, 65,537 windows": (Spec(1, 2, 1, 2, stride=1, bias=True), Input(1, (65_538,))),
     "image, 66,049 windows": (Spec(1, 1, 2, 2, stride=1, bias=True), Input(1, (258, 258))),
     "volume, 68,921 windows": (Spec(1, 1, 3, 1, bias=True), Input(1, (41, 41, 41))),
+    # Windows so far apart, past 2**12, that layers go round torch's convolution: a prime again. One pixel more would be
+    # one more window of the sequence.
+    "sequence, stride 4,099": (Spec(2, 3, 1, 3, stride=4099, bias=True), Input(1, (12_299,))),
+    "image, stride 4,099": (Spec(2, 3, 2, 2, stride=4099, bias=True), Input(1, (4103, 3))),
+    "volume, stride 4,099": (Spec(1, 2, 3, 1, stride=4099, bias=True), Input(1, (2, 4101, 1))),
 }
 # As they are trained: on data, which need no gradient, in the layout of images, with what comes after a class token or
 # out of a mean.

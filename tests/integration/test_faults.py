@@ -41,7 +41,7 @@ from properties.trials.implementation import CannotRun
 from properties.trials.settings import undisturbed
 from properties.trials.trial import INPUT_GRADIENT, Trial
 from properties.trials.verdict import Failed, Inapplicable, Passed, Place, Verdict, Violation
-from tests.correct import UnfoldedLinear
+from tests.correct.windows import UnfoldedLinear
 from tests.helpers.mutant_cases import load_cases
 from tests.mutants.compiled import ChannelsLastView, CompiledWeightGradientDoubled
 from tests.mutants.histories import OutputKeptByTensor

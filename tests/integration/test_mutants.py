@@ -12,7 +12,9 @@ from properties.runs.plan import make_plan
 from properties.runs.result import gather
 from properties.runs.shard import run_cases
 from properties.trials.verdict import Failed
-from tests.correct import CORRECT, InFloat64, UnfoldedLinear
+from tests.correct import CORRECT
+from tests.correct.convolutions import InFloat64
+from tests.correct.windows import UnfoldedLinear
 from tests.helpers.mutant_cases import BY_NAME, first_failure, judge, load_cases
 from tests.mutants import CUDA_MUTANTS, MUTANTS, Mutant
 

@@ -9,7 +9,7 @@ from properties.laws import LAWS
 from properties.reports.power import Detection, detect
 from properties.runs.plan import Plan
 from properties.runs.result import CaseResult
-from tests.correct import UnfoldedLinear
+from tests.correct.windows import UnfoldedLinear
 from tests.mutants import MUTANTS
 from tests.mutants.forward import BiasAddedTwice
 

@@ -306,6 +306,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(tiles.OutputChannelsPastWholeTilesZero, "values_exact", evidence="factor_on_some"),
     Mutant(tiles.WindowsPastWholeTilesZero, "values_exact", evidence="factor_on_some"),
     Mutant(tiles.WindowsPastLimitZero, "values_exact", evidence="factor_on_some"),
+    Mutant(tiles.WindowsPast4096PixelsApartEarly, "values_exact", evidence="window_origin"),
     Mutant(tiles.OriginsInDtypeOfInput, "values_exact", evidence="window_origin"),
     Mutant(histories.WeightCopiedUntilItsSumChanges, "right_after_any_history"),
     Mutant(histories.BiasKeptFromFirstInference, "right_after_any_history"),

@@ -42,6 +42,14 @@ class WindowsPastLimitZero(Staged):
         return torch.cat([flat[:, :65_535], torch.zeros_like(flat[:, 65_535:])], 1).reshape(tokens.shape)
 
 
+class WindowsPast4096PixelsApartEarly(Gathered):
+    """Where windows are more than 4,096 pixels apart, with gaps between them, all but the first are a pixel early."""
+
+    def origins(self, size: int, axis: int) -> Tensor:
+        found = super().origins(size, axis)
+        return found - (found > 0).long() if self.stride > max(4096, self.patch_size) else found
+
+
 class OriginsInDtypeOfInput(Gathered):
     """The first pixel of every window is a number of the input's dtype, which half precision rounds."""
 

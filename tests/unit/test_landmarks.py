@@ -41,6 +41,15 @@ def test_patches_end_within_a_tile(data_dim: int, dtype: str) -> None:
     assert any(case.spec.patch_size > 16 and case.spec.patch_size % 16 for case in cases)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("data_dim", [1, 2, 3])
+def test_windows_thousands_of_pixels_apart(data_dim: int, dtype: str) -> None:
+    cases = [case for case in landmarks().values() if case.spec.data_dim == data_dim and case.input.dtype == dtype]
+    far = [case for case in cases if case.spec.step > max(2**12, case.spec.patch_size)]
+
+    assert any(math.prod(case.grid) > 1 for case in far)
+
+
 @pytest.mark.parametrize("data_dim", [1, 2, 3])
 def test_more_windows_than_a_cuda_grid_has_blocks(data_dim: int) -> None:
     assert any(case.spec.data_dim == data_dim and math.prod(case.grid) > 65_535 for case in landmarks().values())
