@@ -179,7 +179,7 @@ PLAIN = len(NUMBER) - 5
 
 
 def test_report_of_a_run() -> None:
-    report = verify(Patchify, cases=60, seed=7, only=["returns_tensor"])
+    report = verify(Patchify, cases=60, seed=7, only=["returns_tensor"], jobs=0)
     assert report.passed
     singles, pairs, triples = (report.reached(strength) for strength in (1, 2, 3))
     assert singles == (PLAIN, PLAIN)
@@ -203,7 +203,7 @@ def test_report_of_a_run() -> None:
 
 
 def test_report_without_steering_names_what_is_missing() -> None:
-    report = verify(Patchify, cases=2, seed=7, only=["homogeneous"], strength=0, dtypes=["float32"])
+    report = verify(Patchify, cases=2, seed=7, only=["homogeneous"], strength=0, dtypes=["float32"], jobs=0)
     reached, possible = report.reached(1)
     missing = report.missing(1)
     assert (possible, len(missing)) == (PLAIN - 3, PLAIN - 3 - reached)
@@ -217,7 +217,7 @@ def test_report_without_steering_names_what_is_missing() -> None:
 
 
 def test_empty_batches_count_along_their_axis_alone() -> None:
-    report = verify(Patchify, cases=10, seed=7, only=["empty_batch"], strength=0, dtypes=["float64"])
+    report = verify(Patchify, cases=10, seed=7, only=["empty_batch"], strength=0, dtypes=["float64"], jobs=0)
     assert report.coverage["batch"]["0"] == 10
     assert sum(report.coverage["batch"].values()) == 20
     assert {sum(report.coverage[axis].values()) for axis in CELLS if axis != "batch"} == {10}
@@ -225,7 +225,7 @@ def test_empty_batches_count_along_their_axis_alone() -> None:
 
 
 def test_report_of_nothing() -> None:
-    report = verify(Patchify, cases=0, seed=7, only=["homogeneous"])
+    report = verify(Patchify, cases=0, seed=7, only=["homogeneous"], jobs=0)
     assert [report.reached(strength) for strength in (1, 2, 3)] == [(0, 0)] * 3
     assert "cells of the parameter space: 0 of 0 singles, 0 of 0 pairs, 0 of 0 triples reached" in text_of(report)
 

@@ -71,10 +71,10 @@ def test_correct_layers_are_accepted(layer: type[nn.Module], monkeypatch: pytest
     "layer", [layer for layer in CORRECT if layer not in THOROUGHLY], ids=lambda layer: layer.__name__
 )
 def test_correct_layers_pass_drawn_cases(layer: type[nn.Module]) -> None:
-    """By the contract on what is drawn and on the landmarks: compilations and the small scope take a minute a layer."""
-    plan = make_plan(layer, seed=7, cases=25)
-    shards = ("landmarks", "random0", "histories0")
+    """By the contract on what is drawn: ``benchmarks.correct`` has all of it, and takes minutes a layer."""
+    plan = make_plan(layer, seed=7, cases=12)
+    shards = ("random0", "histories0")
     results = [gather(shard, run_cases(plan, shard, plan.cases_of(shard))) for shard in shards]
 
-    assert sum(result.cases for result in results) > 200
+    assert sum(result.cases for result in results) > 15
     assert [name for result in results for name, tally in result.tallies.items() if tally.failed] == []

@@ -92,7 +92,9 @@ def test_failed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_recorded_cause_stands_while_nothing_changes(tmp_path: Path) -> None:
-    (failure,) = verify(BiasTwice, cases=20, seed=7, only=["zero_input_gives_bias"], regressions=tmp_path).failures
+    (failure,) = verify(
+        BiasTwice, cases=20, seed=7, only=["zero_input_gives_bias"], regressions=tmp_path, jobs=0
+    ).failures
     assert failure.record is not None
     data = json.loads(failure.record.read_text())
     failure.record.write_text(json.dumps({**data, "cause": "as it was recorded"}))
@@ -203,7 +205,9 @@ def test_explain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """From the file to a script that fails, and passes with the right layer."""
-    (failure,) = verify(BiasTwice, cases=20, seed=7, only=["zero_input_gives_bias"], regressions=tmp_path).failures
+    (failure,) = verify(
+        BiasTwice, cases=20, seed=7, only=["zero_input_gives_bias"], regressions=tmp_path, jobs=0
+    ).failures
     codes = []
     for options in ((), ("--implementation", "patchify:Patchify")):
         code, lines, errors = run(capsys, "script", failure.record, *options)
@@ -267,15 +271,21 @@ def test_other_json_is_left_alone(pytester: pytest.Pytester) -> None:
 
 
 def test_regressions_run_first(tmp_path: Path) -> None:
-    (failure,) = verify(BiasTwice, cases=20, seed=7, only=["zero_input_gives_bias"], regressions=tmp_path).failures
+    (failure,) = verify(
+        BiasTwice, cases=20, seed=7, only=["zero_input_gives_bias"], regressions=tmp_path, jobs=0
+    ).failures
     assert failure.record is not None
     before = failure.record.read_text()
-    again = verify(BiasTwice, cases=20, seed=8, only=["zero_input_gives_bias"], regressions=tmp_path, fail_fast=True)
+    again = verify(
+        BiasTwice, cases=20, seed=8, only=["zero_input_gives_bias"], regressions=tmp_path, fail_fast=True, jobs=0
+    )
     assert [result.shard for result in again.results] == ["regressions"]
     assert (again.cases, [failed.record for failed in again.failures]) == (1, [failure.record])
     assert failure.record.read_text() == before
     # Whoever's failure it was, other layers are tried on it, too.
-    report = verify(Patchify, cases=20, seed=8, only=["zero_input_gives_bias"], regressions=tmp_path, strength=0)
+    report = verify(
+        Patchify, cases=20, seed=8, only=["zero_input_gives_bias"], regressions=tmp_path, strength=0, jobs=0
+    )
     assert report.passed
     assert [(result.shard, result.cases) for result in report.results] == [("regressions", 1), ("random0", 20)]
     assert list(tmp_path.iterdir()) == [failure.record]

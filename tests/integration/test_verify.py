@@ -44,8 +44,9 @@ class BiasTwice(Patchify):
 
 
 def check(implementation: Any = Patchify, **changes: Any) -> Report:
-    """A small run of one cheap property."""
-    arguments: dict[str, Any] = {"cases": 20, "seed": 7, "only": ["zero_input_gives_bias"], "strength": 0} | changes
+    """A small run of one cheap property, in this process."""
+    small = {"cases": 20, "seed": 7, "only": ["zero_input_gives_bias"], "strength": 0, "jobs": 0}
+    arguments: dict[str, Any] = small | changes
     return verify(implementation, **arguments)
 
 
@@ -216,7 +217,10 @@ def test_what_no_other_process_can_import_is_judged_here(capsys: pytest.CaptureF
 
     for implementation, why in (
         (Local, "no other process can import tests.integration.test_verify:"),
-        (lambda **named: Patchify(**named), "no other process can import tests.integration.test_verify:"),
+        (
+            lambda *given, **named: Patchify(*given, **named),
+            "no other process can import tests.integration.test_verify:",
+        ),
         (Patchify, "jobs is 0"),
     ):
         report = check(implementation, cases=2, jobs=0 if implementation is Patchify else None)
