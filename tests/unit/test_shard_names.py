@@ -118,7 +118,7 @@ def test_by_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scope = small_scope.small_scope
     monkeypatch.setattr(small_scope, "small_scope", lambda *bounds: islice(scope(*bounds), 20))
     options: dict[str, Any] = {"only": ["values_exact"], "cases": 0, "dtypes": ["float64"], "strength": 0, "seed": 7}
-    (failure,) = verify(Doubles, shrink=False, regressions=tmp_path, **options).failures
+    (failure,) = verify(Doubles, shrink=False, regressions=tmp_path, jobs=0, **options).failures
     path = failure.record
     assert path is not None
     assert read_record(path).shard == "small1D-0"
