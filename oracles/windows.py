@@ -6,12 +6,7 @@ from numpy.typing import NDArray
 
 def origins(size: int, patch_size: int, stride: int) -> list[int]:
     """First pixel of every window that fits on an axis of ``size`` pixels, found by stepping along the axis."""
-    found = []
-    first = 0
-    while first + patch_size <= size:
-        found.append(first)
-        first += stride
-    return found
+    return [first for first in range(0, size, stride) if first + patch_size <= size]
 
 
 def grid(sizes: tuple[int, ...], patch_size: int, stride: int) -> tuple[int, ...]:
@@ -26,8 +21,9 @@ def covered(sizes: tuple[int, ...], patch_size: int, stride: int) -> NDArray[np.
     """
     mask = np.ones(sizes, dtype=np.bool_)
     for axis, size in enumerate(sizes):
+        firsts = np.array(origins(size, patch_size, stride), dtype=np.intp)
         on_axis = np.zeros(size, dtype=np.bool_)
-        for first in origins(size, patch_size, stride):
-            on_axis[first : first + patch_size] = True
+        for tap in range(patch_size):
+            on_axis[firsts + tap] = True
         mask &= on_axis.reshape([-1 if other == axis else 1 for other in range(len(sizes))])
     return mask

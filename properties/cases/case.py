@@ -5,6 +5,7 @@ Every object here is valid: constructing one checks it, and the error names the 
 
 import math
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, Self
 
 from oracles import windows
@@ -238,7 +239,7 @@ class Case:
         mode = "eval" if self.without_gradients and wanted else self.mode
         return replace(self, backward=replace(self.backward, requires_grad=wanted), mode=mode)
 
-    @property
+    @cached_property
     def grid(self) -> tuple[int, ...]:
         """Tokens along each spatial axis, counted."""
         return windows.grid(self.input.sizes, self.spec.patch_size, self.spec.step)
@@ -258,7 +259,7 @@ class Case:
         """``[C_out, C_in, P, ...]``."""
         return (self.spec.out_features, self.spec.in_features, *self.spec.taps)
 
-    @property
+    @cached_property
     def elements(self) -> int:
         """Elements of the largest tensor: the input, its windows, the output or the weight."""
         windows = self.input.batch * math.prod(self.grid)

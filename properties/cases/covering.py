@@ -106,6 +106,8 @@ def _extended(
     dear = np.zeros(len(NUMBER), dtype=bool)
     dear[_HUGE if space.eager else [*_HUGE, _VOLUME]] = True
     chosen = [_EMPTY] if space.emptied else []
+    # What each cell would reach together with those that are chosen.
+    gains = sum((_gains(missing, cell, []) for cell in chosen), np.zeros(len(NUMBER), dtype=np.int64))
     turn = [cell for cell in first if cell != _EMPTY]
     while len(chosen) < len(CELLS) + space.emptied:
         if turn:
@@ -113,12 +115,18 @@ def _extended(
         else:
             open_to = ~settled & (left[0].any(axis=0) | left[1].any(axis=0))
             options = np.flatnonzero(open_to & ~dear if (open_to & ~dear).any() else open_to)
-            gains = missing[_among(chosen, missing.ndim - 1)].sum(axis=tuple(range(missing.ndim - 1)))
             cell = int(options[np.argmax((gains * _TIES + ties)[options])])
             left = _within(left, [cell])
+        gains += _gains(missing, cell, chosen)
         chosen.append(cell)
         settled[_ALONG[_AXIS_OF[cell]]] = True
     return chosen
+
+
+def _gains(missing: NDArray[np.int64], cell: int, chosen: list[int]) -> NDArray[np.int64]:
+    """What each cell reaches more once another one has been added to those that are chosen, in any order of them."""
+    others = missing.ndim - 2
+    return np.asarray((others + 1) * missing[cell][_among(chosen, others)].sum(axis=tuple(range(others))))
 
 
 def _costs(strength: int) -> NDArray[np.int64]:

@@ -76,9 +76,9 @@ def miss_probability(case: Case, *, gradient: bool) -> float | None:
     Returns:
         None where values are not independent and uniform, so that the lemma says nothing.
     """
-    limits = amplitudes(case)
     if case.fill.name not in ("exact", "poison") or case.input.layout == "expanded":
         return None
+    limits = amplitudes(case)
     if limits.weights_in_a_row < case.spec.terms:
         return None
     if not gradient:
@@ -125,9 +125,9 @@ def amplitudes(case: Case) -> Amplitudes:
     largest = 9 if case.fill.seed < _READABLE_SEEDS else _LARGEST_INTEGER[case.input.dtype]
     operand = max(1, min(largest, math.isqrt(limit // (terms + 1))))
     weights_in_a_row = min(terms, limit // operand**2 - 1)
-    room = limit // operand
-    cotangent = max(1, min(operand, room // most_terms(case)))
-    return Amplitudes(operand, weights_in_a_row, cotangent, cotangents=room if room < most_terms(case) else 2**63)
+    room, longest = limit // operand, most_terms(case)
+    cotangent = max(1, min(operand, room // longest))
+    return Amplitudes(operand, weights_in_a_row, cotangent, cotangents=room if room < longest else 2**63)
 
 
 def wide_exponents(case: Case) -> tuple[int, int]:

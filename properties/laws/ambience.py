@@ -45,7 +45,7 @@ def _generators(trial: Trial) -> dict[str, object]:
     states: dict[str, object] = {
         "cpu": torch.get_rng_state().tolist(),
         "Python": random.getstate(),
-        "NumPy": str(np.random.get_state()),
+        "NumPy": repr(np.random.get_state(legacy=False)["state"]["key"].tobytes()),
     }
     if trial.device.type == "cuda":
         states[str(trial.device)] = torch.cuda.get_rng_state(trial.device).tolist()

@@ -31,6 +31,8 @@ from properties.runs.result import Found, ShardResult, Tally
 from properties.trials.faults import available, check_machine
 from properties.trials.implementation import CannotRun
 
+# What a worker of xdist is given under this name.
+_STEERED = "patchify_steered"
 _OUTCOME = pytest.StashKey[dict[str, Any]]()
 
 
@@ -39,7 +41,7 @@ class ContractRun:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.plan = plan_from_options(self._option)
+        self.plan = plan_from_options(self._option).with_steered(getattr(config, "workerinput", {}).get(_STEERED, {}))
         available(self.plan.device)
         self.temporary = TemporaryDirectory(prefix="patchify-run-")
         self.done: dict[str, list[ShardResult]] = {}
@@ -59,6 +61,11 @@ class ContractRun:
         if parts is None:
             return {shard: (shard,) for shard in self.plan.shards}
         return {f"{number}of{parts}": replace(self.plan, part=(number, parts)).shards for number in range(1, parts + 1)}
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_configure_node(self, node: Any) -> None:
+        """Give a worker of xdist the steered cases, which take seconds to choose."""
+        node.workerinput[_STEERED] = self.plan.steered
 
     def pytest_report_header(self) -> str:
         """Say what is verified, and the seed that repeats it."""

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from reprlib import Repr
 
 from properties.failures.record import Record
 from properties.runs.journal import Journal
@@ -10,6 +11,10 @@ from properties.runs.plan import Plan
 from properties.runs.report import Report, conclude
 from properties.runs.result import Found
 from properties.trials.implementation import CannotRun
+
+# What is told of a plan: a seed whole, of a list of cases the first.
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
 
 
 def merge(folders: Sequence[Path], *, regressions: Path | None = None) -> Report:
@@ -58,7 +63,7 @@ def _foreign(plans: Mapping[Path, Plan]) -> list[str]:
         theirs = plans[folder].to_json()
         unlike = [name for name in ours if name != "part" and ours[name] != theirs[name]]
         if unlike:
-            told = "; ".join(f"{name} is {theirs[name]!r}, not {ours[name]!r}" for name in unlike)
+            told = "; ".join(f"{name} is {_SHORT.repr(theirs[name])}, not {_SHORT.repr(ours[name])}" for name in unlike)
             problems.append(f"{folder} belongs to another run than {first}: {told}")
         elif plans[folder].part[1] != plans[first].part[1]:
             problems.append(f"{folder} is {_part(plans[folder])}, but {first} is {_part(plans[first])}")

@@ -19,11 +19,13 @@ from properties.laws.retired import RETIRED
 from properties.runs import sharding
 from properties.runs.options import DEFAULT_PROFILE, DEFAULT_STRENGTH, PLANNED, PROFILES, given_arguments
 from properties.runs.shard_names import (
+    COMPILED_STEERED,
     COPIES,
     HISTORIES,
     HUGE,
     LANDMARKS,
     REGRESSIONS,
+    STEERED,
     is_compiled,
     is_random,
     is_small,
@@ -44,7 +46,8 @@ from properties.trials.implementation import (
 class Plan:
     """A run: on what, with which properties, and how many cases from which seed.
 
-    ``part`` is which of how many parts of the run this is, each with its share of the shards.
+    ``part`` is which of how many parts of the run this is, each with its share of the shards. ``chosen`` are the
+    steered cases by the kind of their shards, where another process has chosen them: that takes seconds.
     """
 
     implementation: Implementation
@@ -61,6 +64,7 @@ class Plan:
     strength: int = DEFAULT_STRENGTH
     regressions: Mapping[str, Record] = field(default_factory=dict)
     part: tuple[int, int] = (1, 1)
+    chosen: Mapping[str, tuple[Case, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     @cached_property
     def importable(self) -> bool:
@@ -133,9 +137,24 @@ class Plan:
             "properties": [prop.name for prop in self.properties],
             "regressions": {file: record.to_json() for file, record in self.regressions.items()},
             "part": list(self.part),
+            "steered": self.steered,
             "versions": versions(),
             "fingerprint": fingerprint(self.name) if self.importable else "",
         }
+
+    @property
+    def steered(self) -> dict[str, Any]:
+        """The steered cases by the kind of their shards, as plain data."""
+        kinds = [kind for kind in (STEERED, COMPILED_STEERED) if self.properties_of(kind)]
+        return {kind: [case.to_json() for case in sharding.steered_cases(self, kind)] for kind in kinds}
+
+    def with_steered(self, data: Mapping[str, Any]) -> "Plan":
+        """The plan with steered cases from plain data.
+
+        Raises:
+            CaseError: where one is no case.
+        """
+        return replace(self, chosen={kind: tuple(map(Case.from_json, cases)) for kind, cases in data.items()})
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -171,7 +190,9 @@ class Plan:
         if data["fingerprint"] != fingerprint(plan.name):
             raise CannotRun(f"the source of {plan.name} is another one than when the run was begun: begin a new one")
         properties = tuple(prop for prop in plan.properties if prop.name in data["properties"])
-        return replace(plan, properties=properties, part=(data["part"][0], data["part"][1]))
+        return replace(plan, properties=properties, part=(data["part"][0], data["part"][1])).with_steered(
+            data["steered"]
+        )
 
     def properties_of(self, shard: str) -> tuple[Law, ...]:
         """The properties that are judged on the cases of a shard, or of a kind of shard."""

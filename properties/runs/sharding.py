@@ -31,14 +31,14 @@ if TYPE_CHECKING:
     from properties.runs.plan import Plan
 
 # Cases in a shard of each kind, at most. Constants, so that a run has the same cases however many workers share it; and
-# so few that workers share the last ones evenly. The two cases of a small shape are in one shard.
+# so few that workers share the last ones evenly.
 KINDS = {
     RANDOM: 50,
     HISTORIES: 50,
     COPIES: 50,
     STEERED: 50,
     **dict.fromkeys((*COMPILED.values(), COMPILED_STEERED), 4),
-    **dict.fromkeys(SMALL.values(), 1000),
+    **dict.fromkeys(SMALL.values(), 500),
 }
 # Compiling takes as long as hundreds of other checks, and for volumes longer still. By data_dim: one case in so many is
 # drawn once more to be compiled, and how many are at most, since beyond them time is better spent on other cases.
@@ -61,7 +61,7 @@ def shards(plan: "Plan", kind: str) -> list[str]:
     elif kind == COPIES:
         count = _copies(plan)
     elif is_small(kind):
-        count = 2 * small_scope.count(data_dim_of(kind), plan.scope_margin)
+        count = small_scope.count(data_dim_of(kind), plan.scope_margin)
     else:
         count = len(_every(plan, kind))
     return [name_of(kind, number) for number in range(math.ceil(count / KINDS[kind]))]
@@ -82,7 +82,7 @@ def cases_of(plan: "Plan", shard: str) -> tuple[Case, ...]:
             draw_histories(f"{plan.seed}/{shard}", min(most, _copies(plan) - first), plan.dtypes, copies=True)
         )
     elif is_small(kind):
-        shapes = small_scope.small_scope(data_dim_of(kind), plan.dtypes, plan.scope_margin, first // 2, most // 2)
+        shapes = small_scope.small_scope(data_dim_of(kind), plan.dtypes, plan.scope_margin, first, most)
         found = tuple(shapes)
     else:
         found = _every(plan, kind)[first : first + most]
@@ -104,8 +104,15 @@ def is_late(shard: str) -> bool:
 def _every(plan: "Plan", kind: str) -> tuple[Case, ...]:
     """The cases of all shards of a kind that is compiled or steered."""
     if kind in (STEERED, COMPILED_STEERED):
-        return _steered(plan.seed, kind, plan.cases, plan.dtypes, plan.strength)
+        return steered_cases(plan, kind)
     return _compiled(plan.seed, data_dim_of(kind), plan.cases, plan.dtypes)
+
+
+def steered_cases(plan: "Plan", kind: str) -> tuple[Case, ...]:
+    """The steered cases of a plan, in shards of a kind."""
+    if kind in plan.chosen:
+        return plan.chosen[kind]
+    return _steered(plan.seed, kind, plan.cases, plan.dtypes, plan.strength)
 
 
 @lru_cache(maxsize=2 * SHARDS_LOOKED_AT)
