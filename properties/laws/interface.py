@@ -42,6 +42,29 @@ def constructs(trial: Trial) -> None:
         trial.expect(found == expected, what, observed=f"{kind}: {found}", expected=f"keyword: {expected}")
 
 
+@law("C1", on="drawn")
+def runs_hooks(trial: Trial) -> None:
+    """A call of the layer is a call of an ``nn.Module``: its hooks run once each, and what they return is what counts.
+
+    Catches layers that replace the call itself, so that whatever wraps modules or looks into them sees nothing.
+    """
+    layer, seen = trial.make_layer(), list[str]()
+
+    def before(module: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        seen.append("before")
+
+    def after(module: nn.Module, arguments: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        seen.append("after")
+        return -output
+
+    layer.register_forward_pre_hook(before)
+    layer.register_forward_hook(after)
+    tokens = trial.embed(layer, trial.make_input(), "forward with hooks")
+    order = ["before", "after"]
+    trial.expect(seen == order, "forward hooks do not run once each", observed=seen, expected=order)
+    trial.unchanged(-tokens, "are not what a forward hook returns")
+
+
 def _shapes(layer: object) -> dict[str, object]:
     """What distinguishes two layers that were built from different arguments."""
     found: dict[str, object] = {

@@ -256,6 +256,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(interface.FanInWithoutTaps, "default_initialisation", evidence="starts"),
     Mutant(interface.SquareOnly, "runs_forward", evidence="raises"),
     Mutant(interface.RemainderRefused, "runs_forward", evidence="raises"),
+    Mutant(interface.HooksPassedOver, "runs_hooks"),
     Mutant(interface.TokensInTuple, "returns_tensor"),
     Mutant(interface.NothingReturned, "returns_tensor"),
     Mutant(refusal.StrideZeroAccepted, "rejects_bad_arguments", level="robust", row="R34"),
