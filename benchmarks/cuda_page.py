@@ -64,7 +64,7 @@ def _run(data: Data, folder: Path) -> list[str]:
     lost = [(law["name"], reason, str(n)) for law in laws for reason, n in law["lost_to_torch"].items()]
     lines += ["", *_table(("lost to a fault of torch", "reason", "checks"), lost)] if lost else []
     near = sorted(((law["worst_slack"] or 0.0, law["name"], law["passed"]) for law in laws), reverse=True)
-    rows = [(name, str(passed), f"{slack:.2f}") for slack, name, passed in near if slack]
+    rows = [(name, str(passed), f"{error:.2f}") for error, name, passed in near if error]
     return [*lines, "", *_table(("law", "passed", "largest error over its bound"), rows)]
 
 

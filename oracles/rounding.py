@@ -46,8 +46,8 @@ def bound(
         float64, of the shape of ``magnitude``; infinite where a partial sum may overflow.
     """
     stored, accumulated, oracle = precision_of(dtype), precision_of(accumulation), precision_of(torch.float64)
-    whole = magnitude <= min(stored.exact_limit, accumulated.exact_limit) if integral else torch.tensor(False)
-    if bool(whole.all()):
+    exact = min(stored.exact_limit, accumulated.exact_limit) if integral else -1.0
+    if bool((magnitude <= exact).all()):
         return torch.zeros_like(magnitude)
     relative: float | Tensor = terms * accumulated.unit_roundoff
     if accumulation != dtype:
@@ -58,7 +58,7 @@ def bound(
     # The oracle evaluates the sum, and its magnitude, in float64, with an error of the same form.
     relative += 2 * terms * oracle.unit_roundoff
     errors = relative * magnitude + (terms + 1) * max(stored.smallest_subnormal, accumulated.smallest_subnormal)
-    return overflowing(errors.masked_fill(whole.to(errors.device), 0.0), magnitude, dtype)
+    return overflowing(errors.masked_fill(magnitude <= exact, 0.0), magnitude, dtype)
 
 
 def overflowing(errors: Tensor, magnitude: Tensor, dtype: torch.dtype) -> Tensor:

@@ -57,8 +57,8 @@ class Spec:
             raise CaseError(f"spec.bias must be true or false, got {self.bias!r}")
 
     @property
-    def step(self) -> int:
-        """The effective stride ``S``."""
+    def effective_stride(self) -> int:
+        """``S``: the stride, by default the patch size."""
         return self.patch_size if self.stride is None else self.stride
 
     @property
@@ -199,7 +199,9 @@ class Case:
                 f"the weight would hold {spec.out_features * spec.terms} elements, more than {MAX_ELEMENTS}"
             )
         # An upper limit by the contract's formula: enumerating the windows of a hostile case would itself be costly.
-        tokens = self.input.batch * math.prod((s - spec.patch_size) // spec.step + 1 for s in self.input.sizes)
+        tokens = self.input.batch * math.prod(
+            (s - spec.patch_size) // spec.effective_stride + 1 for s in self.input.sizes
+        )
         largest = tokens * max(spec.terms, spec.out_features)
         if largest > MAX_ELEMENTS:
             raise CaseError(f"the patches or tokens would hold {largest} elements, more than {MAX_ELEMENTS}")
@@ -242,7 +244,7 @@ class Case:
     @cached_property
     def grid(self) -> tuple[int, ...]:
         """Tokens along each spatial axis, counted."""
-        return windows.grid(self.input.sizes, self.spec.patch_size, self.spec.step)
+        return windows.grid(self.input.sizes, self.spec.patch_size, self.spec.effective_stride)
 
     @property
     def input_shape(self) -> tuple[int, ...]:

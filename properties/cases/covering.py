@@ -1,7 +1,7 @@
-"""Leads a run to the pairs or triples of cells that its drawn cases miss.
+"""Leads a run to the pairs or triples of levels that its drawn cases miss.
 
 Greedy, as in the covering arrays of combinatorial testing: take the missing tuple that costs most to reach, choose the
-other cells of its case so that it reaches as much else as possible, strike out all that it reaches, and go on until
+other levels of its case so that it reaches as much else as possible, strike out all that it reaches, and go on until
 nothing is missing.
 """
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from properties.cases import generator
 from properties.cases.case import Case
-from properties.cases.factors import CELLS, NUMBER, NUMBERED, Bools, cells, emptied, marked, row, together
+from properties.cases.factors import LEVELS, NUMBER, NUMBERED, Bools, emptied, levels, marked, row, together
 from properties.cases.space import BESIDE, Space, boxes, build, possible
 
 # Cases that are tried for each one that is chosen: more need fewer cases, but take longer to choose.
@@ -24,10 +24,10 @@ _TIES = 2**20
 # reaches it. Integers, so that no sum of them depends on its order, which differs between machines.
 _COST, _COST_HUGE, _COST_COMPILED, _COST_STATIC_VOLUME, _COST_AUTOMATIC_VOLUME = 3, 100, 500, 1000, 3000
 
-_ALONG = {axis: [NUMBER[axis, cell] for cell in along] for axis, along in CELLS.items()}
-_AXIS_OF = {number: axis for axis, numbers in _ALONG.items() for number in numbers}
+_ALONG = {factor: [NUMBER[factor, level] for level in along] for factor, along in LEVELS.items()}
+_FACTOR_OF = {number: factor for factor, numbers in _ALONG.items() for number in numbers}
 _EMPTY, _VOLUME = NUMBER["batch", "0"], NUMBER["data_dim", "3"]
-_HUGE = [NUMBER[axis, cell] for axis in ("windows", "batch") for cell in CELLS[axis][-2:]]
+_HUGE = [NUMBER[factor, level] for factor in ("windows", "batch") for level in LEVELS[factor][-2:]]
 _AUTOMATIC, _STATIC = NUMBER["compiled", "automatic"], NUMBER["compiled", "static"]
 
 
@@ -43,7 +43,7 @@ def steered(
     Args:
         drawn: other cases of the run.
         dtypes: those of the run.
-        strength: how many cells come together: 2 for pairs, 3 for triples.
+        strength: how many levels come together: 2 for pairs, 3 for triples.
         seed: what numbers and values follow from.
         compiled: whether the cases are those that are judged under a compiler, or the others.
     """
@@ -52,8 +52,8 @@ def steered(
 
 
 def _reached(cases: Sequence[Case], compiled: bool) -> Bools:
-    """The cells of cases, bool ``[rows, cells]``."""
-    plain, mixed = ([cells(case, compiled=compiled, autocast=judged) for case in cases] for judged in (False, True))
+    """The levels of cases, bool ``[rows, levels]``."""
+    plain, mixed = ([levels(case, compiled=compiled, autocast=judged) for case in cases] for judged in (False, True))
     return marked(row(where) for where in (*plain, *mixed, *(() if compiled else map(emptied, plain))))
 
 
@@ -63,28 +63,28 @@ def _filled(space: Space, reached: Bools, strength: int, seed: str) -> Iterator[
     if not space.eager:
         # What a compiler has no part in is left to cases that are not compiled.
         missing *= _holding(_AUTOMATIC, strength) | _holding(_STATIC, strength)
-    # By cells in any order.
+    # By levels in any order.
     missing = np.sum([missing.transpose(order) for order in permutations(range(strength))], axis=0)
     number = 0
     while missing.any():
-        first = [int(cell) for cell in np.unravel_index(np.argmax(missing), missing.shape)]
+        first = [int(level) for level in np.unravel_index(np.argmax(missing), missing.shape)]
         ties = generator.integers(_data_seed(seed, number), "ties", _CANDIDATES * len(NUMBER), 0, _TIES - 1)
         left = _within(boxes(space), first)
         candidates = [_extended(space, left, first, missing, few) for few in ties.reshape(_CANDIDATES, -1)]
         best = max(candidates, key=lambda chosen: int(missing[_among(chosen, strength)].sum()))
         missing[_among(best, strength)] = 0
-        yield build(dict(NUMBERED[cell] for cell in best if cell != _EMPTY), _data_seed(seed, number))
+        yield build(dict(NUMBERED[level] for level in best if level != _EMPTY), _data_seed(seed, number))
         number += 1
 
 
 def _within(tables: tuple[Bools, Bools], chosen: list[int]) -> tuple[Bools, Bools]:
-    """The boxes of two tables, bool ``[boxes, cells]``, from which some cells can be chosen."""
+    """The boxes of two tables, bool ``[boxes, levels]``, from which some levels can be chosen."""
     numeric, beside = tables
-    for cell in chosen:
-        if _AXIS_OF[cell] in BESIDE:
-            beside = beside[beside[:, cell]]
+    for level in chosen:
+        if _FACTOR_OF[level] in BESIDE:
+            beside = beside[beside[:, level]]
         else:
-            numeric = numeric[numeric[:, cell]]
+            numeric = numeric[numeric[:, level]]
     return numeric, beside
 
 
@@ -95,10 +95,10 @@ def _extended(
     missing: NDArray[np.int64],
     ties: NDArray[np.int64],
 ) -> list[int]:
-    """A cell along every axis, those of ``first`` among them, chosen one by one for what they reach with the others.
+    """A level along every factor, those of ``first`` among them, chosen one by one for what they reach with the others.
 
-    ``left`` holds the boxes from which those can be chosen. ``ties``, a number below ``_TIES`` for each cell, decides
-    between cells that reach as much. Where cases are judged with an empty batch, too, that cell comes on top.
+    ``left`` holds the boxes from which those can be chosen. ``ties``, a number below ``_TIES`` for each level, decides
+    between levels that reach as much. Where cases are judged with an empty batch, too, that level comes on top.
     """
     settled = np.zeros(len(NUMBER), dtype=bool)
     settled[_EMPTY] = True
@@ -106,33 +106,33 @@ def _extended(
     dear = np.zeros(len(NUMBER), dtype=bool)
     dear[_HUGE if space.eager else [*_HUGE, _VOLUME]] = True
     chosen = [_EMPTY] if space.emptied else []
-    # What each cell would reach together with those that are chosen.
-    gains = sum((_gains(missing, cell, []) for cell in chosen), np.zeros(len(NUMBER), dtype=np.int64))
-    turn = [cell for cell in first if cell != _EMPTY]
-    while len(chosen) < len(CELLS) + space.emptied:
+    # What each level would reach together with those that are chosen.
+    gains = sum((_gains(missing, level, []) for level in chosen), np.zeros(len(NUMBER), dtype=np.int64))
+    turn = [level for level in first if level != _EMPTY]
+    while len(chosen) < len(LEVELS) + space.emptied:
         if turn:
-            cell = turn.pop()
+            level = turn.pop()
         else:
             open_to = ~settled & (left[0].any(axis=0) | left[1].any(axis=0))
             options = np.flatnonzero(open_to & ~dear if (open_to & ~dear).any() else open_to)
-            cell = int(options[np.argmax((gains * _TIES + ties)[options])])
-            left = _within(left, [cell])
-        gains += _gains(missing, cell, chosen)
-        chosen.append(cell)
-        settled[_ALONG[_AXIS_OF[cell]]] = True
+            level = int(options[np.argmax((gains * _TIES + ties)[options])])
+            left = _within(left, [level])
+        gains += _gains(missing, level, chosen)
+        chosen.append(level)
+        settled[_ALONG[_FACTOR_OF[level]]] = True
     return chosen
 
 
-def _gains(missing: NDArray[np.int64], cell: int, chosen: list[int]) -> NDArray[np.int64]:
-    """What each cell reaches more once another one has been added to those that are chosen, in any order of them."""
+def _gains(missing: NDArray[np.int64], level: int, chosen: list[int]) -> NDArray[np.int64]:
+    """What each level reaches more once another one has been added to those that are chosen, in any order of them."""
     others = missing.ndim - 2
-    return np.asarray((others + 1) * missing[cell][_among(chosen, others)].sum(axis=tuple(range(others))))
+    return np.asarray((others + 1) * missing[level][_among(chosen, others)].sum(axis=tuple(range(others))))
 
 
 def _costs(strength: int) -> NDArray[np.int64]:
-    """What each tuple costs, by the numbers of its cells."""
-    volume, automatic, static = (_holding(cell, strength) for cell in (_VOLUME, _AUTOMATIC, _STATIC))
-    huge = np.logical_or.reduce([_holding(cell, strength) for cell in _HUGE])
+    """What each tuple costs, by the numbers of its levels."""
+    volume, automatic, static = (_holding(level, strength) for level in (_VOLUME, _AUTOMATIC, _STATIC))
+    huge = np.logical_or.reduce([_holding(level, strength) for level in _HUGE])
     return np.select(
         [volume & automatic, volume & static, automatic | static, huge],
         [_COST_AUTOMATIC_VOLUME, _COST_STATIC_VOLUME, _COST_COMPILED, _COST_HUGE],
@@ -140,13 +140,13 @@ def _costs(strength: int) -> NDArray[np.int64]:
     )
 
 
-def _holding(cell: int, strength: int) -> Bools:
-    """The tuples that hold a cell."""
-    return np.asarray(np.any(np.indices((len(NUMBER),) * strength) == cell, axis=0))
+def _holding(level: int, strength: int) -> Bools:
+    """The tuples that hold a level."""
+    return np.asarray(np.any(np.indices((len(NUMBER),) * strength) == level, axis=0))
 
 
 def _among(chosen: list[int], strength: int) -> tuple[NDArray[np.intp], ...]:
-    """The index of all tuples of some cells."""
+    """The index of all tuples of some levels."""
     return np.ix_(*[np.array(chosen, dtype=np.intp)] * strength)
 
 

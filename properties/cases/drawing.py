@@ -83,8 +83,8 @@ def specs(draw: st.DrawFn, data_dims: Sequence[int] = _DATA_DIMS) -> Spec:
 @st.composite
 def sizes(draw: st.DrawFn, spec: Spec) -> tuple[int, ...]:
     """Spatial sizes: for each axis windows ``g`` and remainder ``r < S``, then ``s = (g - 1)*S + P + r``."""
-    step = spec.step
-    remainders = sorted({0, 1 % step, step // 2, step - 1})
+    stride = spec.effective_stride
+    remainders = sorted({0, 1 % stride, stride // 2, stride - 1})
     alike = _pick(draw, "axes alike in", ("windows", "windows and remainder", "nothing", "nothing"))
     exact_fit = _pick(draw, "exact fit", (False, False, False, True))
     drawn: list[tuple[int, int]] = []
@@ -95,7 +95,7 @@ def sizes(draw: st.DrawFn, spec: Spec) -> tuple[int, ...]:
             windows = drawn[0][0]
             remainder = drawn[0][1] if alike == "windows and remainder" else remainder
         drawn.append((windows, remainder))
-    return tuple((windows - 1) * step + spec.patch_size + remainder for windows, remainder in drawn)
+    return tuple((windows - 1) * stride + spec.patch_size + remainder for windows, remainder in drawn)
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class _Numbers:
     in_features: int = 1
     out_features: int = 1
     patch_size: int = 1
-    step: int = 1
+    effective_stride: int = 1
     windows: tuple[int, ...] = (1, 1, 1)
     remainders: tuple[int, ...] = (0, 0, 0)
 
@@ -116,17 +116,27 @@ class _Numbers:
     def sizes(self) -> tuple[int, ...]:
         """Spatial sizes, ``s = (g - 1)*S + P + r``."""
         along = zip(self.windows[: self.data_dim], self.remainders, strict=False)
-        return tuple((windows - 1) * self.step + self.patch_size + remainder for windows, remainder in along)
+        return tuple(
+            (windows - 1) * self.effective_stride + self.patch_size + remainder for windows, remainder in along
+        )
 
     @property
     def affordable(self) -> bool:
-        if self.step > max(self.patch_size, LONGEST_STRIDE):
+        if self.effective_stride > max(self.patch_size, LONGEST_STRIDE):
             return False
         # A stride is no longer than where a second window would be: torch's second derivatives take as long as that.
-        tokens, pixels = math.prod(self.windows[: self.data_dim]), max(math.prod(self.sizes), self.step**self.data_dim)
+        tokens, pixels = (
+            math.prod(self.windows[: self.data_dim]),
+            max(math.prod(self.sizes), self.effective_stride**self.data_dim),
+        )
         taps = self.patch_size**self.data_dim
         # Some kernels make a weight gradient of dilated windows, whose gaps are as wide as the stride.
-        products = taps * self.in_features * self.out_features * max(1, self.step - self.patch_size) ** self.data_dim
+        products = (
+            taps
+            * self.in_features
+            * self.out_features
+            * max(1, self.effective_stride - self.patch_size) ** self.data_dim
+        )
         if self.batch * products > PRODUCTS_FOR_AN_ELEMENT * self.most:
             return False
         return bool(affordable(self.batch, tokens, pixels, taps, self.in_features, self.out_features, self.most))
@@ -146,9 +156,9 @@ def numbers(draw: st.DrawFn, data_dims: Sequence[int] = _DATA_DIMS) -> tuple[Spe
         in_features=_pick(draw, "few in_features", (1, 2, 3)),
         out_features=_pick(draw, "few out_features", (1, 2, 3)),
         patch_size=(patch_size := _pick(draw, "small patch_size", (1, 2, 2, 3))),
-        step=patch_size,
+        effective_stride=patch_size,
     )
-    order = ["batch", "in_features", "out_features", "patch_size", "step", *range(found.data_dim)]
+    order = ["batch", "in_features", "out_features", "patch_size", "effective_stride", *range(found.data_dim)]
     turn = _pick(draw, "first", range(len(order)))
     forth = _pick(draw, "forth", (True, False))
     default = True
@@ -159,7 +169,7 @@ def numbers(draw: st.DrawFn, data_dims: Sequence[int] = _DATA_DIMS) -> tuple[Spe
             # After its stride: a larger patch leaves smaller gaps, and may fit where a smaller one does not.
             within = [tuple(filter(fits, octave)) for octave in fitting]
             fitting = [octave for octave in within if octave]
-        if name == "step":
+        if name == "effective_stride":
             # A stride has more to do with the patch than with powers of two.
             near = [found.patch_size + more for more in (0, 1, 2)] + [found.patch_size * times for times in (2, 4)]
             below = [1, found.patch_size // 2, found.patch_size - 1] if found.patch_size > 1 else []
@@ -169,7 +179,7 @@ def numbers(draw: st.DrawFn, data_dims: Sequence[int] = _DATA_DIMS) -> tuple[Spe
         number = _pick(draw, f"{name}", _pick(draw, f"octave of {name}", fitting))
         found = _changed(found, name, number)
     for axis in range(found.data_dim):
-        remainders = sorted({0, 1 % found.step, found.step // 2, found.step - 1})
+        remainders = sorted({0, 1 % found.effective_stride, found.effective_stride // 2, found.effective_stride - 1})
         options = [_with_remainder(found, axis, remainder) for remainder in remainders]
         found = _pick(draw, f"remainder {axis}", [option for option in options if option.affordable])
     spec = Spec(
@@ -177,7 +187,7 @@ def numbers(draw: st.DrawFn, data_dims: Sequence[int] = _DATA_DIMS) -> tuple[Spe
         found.out_features,
         found.data_dim,
         found.patch_size,
-        stride=None if default and found.step == found.patch_size else found.step,
+        stride=None if default and found.effective_stride == found.patch_size else found.effective_stride,
         bias=_pick(draw, "bias", (True, False)),
     )
     return spec, found.batch, found.sizes
@@ -194,8 +204,8 @@ def _changed(found: _Numbers, name: str | int, number: int) -> _Numbers:
         windows = (*found.windows[:name], number, *found.windows[name + 1 :])
         return replace(found, windows=windows)
     changes: dict[str, Any] = {name: number}
-    if name == "patch_size" and found.step == found.patch_size:
-        changes["step"] = number
+    if name == "patch_size" and found.effective_stride == found.patch_size:
+        changes["effective_stride"] = number
     return replace(found, **changes)
 
 

@@ -58,12 +58,12 @@ def values(case: Case) -> dict[str, NDArray[np.float64]]:
         drawn = {name: draw(case, name, math.prod(shape), precision) for name, shape in shapes.items()}
     arrays = {name: drawn[name].astype(np.float64).reshape(shape) for name, shape in shapes.items()}
     if case.fill.name == "poison":
-        arrays["x"][:, ~covered(case.input.sizes, case.spec.patch_size, case.spec.step)] = math.nan
+        arrays["x"][:, ~covered(case.input.sizes, case.spec.patch_size, case.spec.effective_stride)] = math.nan
     arrays["cotangent"] = _cotangent(case, arrays["cotangent"])
     return arrays
 
 
-def miss_probability(case: Case, *, gradient: bool) -> float | None:
+def false_pass_probability(case: Case, *, gradient: bool) -> float | None:
     """How likely an exact check is to pass a layer that computes another polynomial of degree two at most.
 
     By the lemma of Schwartz and Zippel: a polynomial of degree 2 that is not zero vanishes on values drawn
@@ -96,7 +96,7 @@ def miss_probability(case: Case, *, gradient: bool) -> float | None:
 def most_terms(case: Case) -> int:
     """Terms in the longest of the sums that make the output and the three gradients."""
     spec = case.spec
-    windows_on_a_pixel: int = math.ceil(spec.patch_size / spec.step) ** spec.data_dim
+    windows_on_a_pixel: int = math.ceil(spec.patch_size / spec.effective_stride) ** spec.data_dim
     return max(spec.terms + 1, spec.out_features * windows_on_a_pixel, case.input.batch * math.prod(case.grid))
 
 

@@ -24,7 +24,7 @@ from properties.cases.case import (
     Spec,
     autocasts,
 )
-from properties.cases.factors import cells
+from properties.cases.factors import levels
 
 _T = TypeVar("_T")
 # What the context of a call is, and contexts that are looked at for each case.
@@ -144,9 +144,9 @@ class _Contexts:
 
 
 def _pairs(name: str, case: Case) -> set[tuple[str, str]]:
-    reached = cells(case, autocast=True)
-    levels = [f"{axis} {reached[axis]}" for axis in _CONTEXT]
-    return {*combinations(levels, 2), *((name, level) for level in levels)}
+    reached = levels(case, autocast=True)
+    named = [f"{axis} {reached[axis]}" for axis in _CONTEXT]
+    return {*combinations(named, 2), *((name, level) for level in named)}
 
 
 def _in_context(case: Case, which: str) -> Case:

@@ -13,13 +13,13 @@ def at_other_sizes(case: Case) -> list[Case]:
 
     Another batch; as many pixels in another shape; the same grid with another remainder.
     """
-    sizes, step = case.input.sizes, case.spec.step
+    sizes, stride = case.input.sizes, case.spec.effective_stride
     others = [tuple(reversed(sizes))]
     if others == [sizes]:
-        others = [(sizes[0] + step, *sizes[1:]), (*sizes[:-1], sizes[-1] + step)]
-    if step > 1:
-        remainder = (sizes[-1] - case.spec.patch_size) % step
-        others.append((*sizes[:-1], sizes[-1] + (1 if remainder + 1 < step else -1)))
+        others = [(sizes[0] + stride, *sizes[1:]), (*sizes[:-1], sizes[-1] + stride)]
+    if stride > 1:
+        remainder = (sizes[-1] - case.spec.patch_size) % stride
+        others.append((*sizes[:-1], sizes[-1] + (1 if remainder + 1 < stride else -1)))
     changes: list[dict[str, Any]] = [{"sizes": other} for other in dict.fromkeys(others)]
     found = []
     for change in [{"batch": case.input.batch + 1}, *changes]:

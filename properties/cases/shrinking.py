@@ -79,7 +79,7 @@ def complexity(case: Case) -> tuple[int, ...]:
         spec.data_dim,
         elements,
         spec.patch_size,
-        spec.step,
+        spec.effective_stride,
         sum(features),
         *features,
         case.fill.seed,
@@ -109,7 +109,7 @@ def _steps(case: Case) -> Iterator[Case]:
     spec, given = case.spec, case.input
     windows = case.grid
     remainders = tuple(
-        size - (g - 1) * spec.step - spec.patch_size for size, g in zip(given.sizes, windows, strict=True)
+        size - (g - 1) * spec.effective_stride - spec.patch_size for size, g in zip(given.sizes, windows, strict=True)
     )
     for axis in range(spec.data_dim if spec.data_dim > 1 else 0):
         fewer = replace(spec, data_dim=spec.data_dim - 1)
@@ -122,7 +122,7 @@ def _steps(case: Case) -> Iterator[Case]:
         yield from _changed(case, input=replace(given, batch=batch))
     for patch_size in _below(spec.patch_size):
         yield from _reshaped(case, replace(spec, patch_size=patch_size), windows, remainders)
-    for stride in (None, *_below(spec.step)):
+    for stride in (None, *_below(spec.effective_stride)):
         if stride != spec.stride:
             yield from _reshaped(case, replace(spec, stride=stride), windows, remainders)
     for axis in range(spec.data_dim):
@@ -173,14 +173,14 @@ def _tiny(case: Case) -> Iterator[Case]:
         numbers = product((1, 2, 3), (None, 1, 2, 3), (1, 2), (1, 2), grids, all_remainders)
         for patch_size, stride, in_features, out_features, windows, remainders in numbers:
             tiny = Spec(in_features, out_features, data_dim, patch_size, stride, spec.bias)
-            if max(remainders) < tiny.step:
+            if max(remainders) < tiny.effective_stride:
                 yield from _reshaped(case, tiny, windows, remainders)
 
 
 def _reshaped(case: Case, spec: Spec, windows: tuple[int, ...], remainders: tuple[int, ...]) -> Iterator[Case]:
     """The case with another spec, and sizes that give the same windows and, if possible, remainders."""
     sizes = tuple(
-        (g - 1) * spec.step + spec.patch_size + min(remainder, spec.step - 1)
+        (g - 1) * spec.effective_stride + spec.patch_size + min(remainder, spec.effective_stride - 1)
         for g, remainder in zip(windows, remainders, strict=True)
     )
     if case.fill.name == "address":

@@ -1,7 +1,7 @@
 """Every small shape, one by one: what holds for all of them is a statement, not a sample.
 
 Each shape is a trial with random integers, forward and backward, which no wrong bilinear map survives but by chance
-(see ``properties.cases.fill.miss_probability``).
+(see ``properties.cases.fill.false_pass_probability``).
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,8 +9,7 @@ from itertools import islice, product
 
 from properties.cases.case import Backward, Case, Fill, Input, Spec
 
-# By data_dim: the largest patch, stride and size; a run may ask for more, as long as the cases stay within their cost.
-MOST_MARGIN = 8
+# By data_dim: the largest patch, stride and size.
 _BOUNDS = {1: (8, 10, 32), 2: (4, 5, 12), 3: (3, 4, 8)}
 
 
@@ -27,21 +26,18 @@ def count(data_dim: int, margin: int = 0) -> int:
     return most_stride * shapes
 
 
-def small_scope(
-    data_dim: int, dtypes: Sequence[str], margin: int = 0, first: int = 0, most: int | None = None
-) -> Iterator[Case]:
+def small_scope(data_dim: int, dtypes: Sequence[str], margin: int = 0, places: range | None = None) -> Iterator[Case]:
     """A case for every spec and size up to the bounds, in the most precise of the dtypes.
 
     Args:
         data_dim: the number of spatial axes.
         dtypes: what to choose the dtype from.
         margin: how much each bound is raised.
-        first: how many shapes to leave out at the beginning.
-        most: shapes after these, at most; None means all.
+        places: which of the shapes, by their number; None means all.
     """
     dtype = next(name for name in ("float64", "float32", "float16", "bfloat16") if name in dtypes)
-    last = None if most is None else first + most
-    for patch_size, stride, sizes in islice(_shapes(data_dim, margin), first, last):
+    places = range(count(data_dim, margin)) if places is None else places
+    for patch_size, stride, sizes in islice(_shapes(data_dim, margin), places.start, places.stop, places.step):
         spec = Spec(2, 3, data_dim, patch_size, stride)
         yield Case(spec, Input(2, sizes, dtype), Fill("exact", 1000), backward=Backward(("input", "weight"), "random"))
 

@@ -1,6 +1,6 @@
-"""Which cells of the parameter space a run can reach together, and a case for every choice of them.
+"""Which levels of the parameter space a run can reach together, and a case for every choice of them.
 
-Both follow from the smallest numbers that fall into given cells. A combination is possible where there are such
+Both follow from the smallest numbers that fall into given levels. A combination is possible where there are such
 numbers and they stay within what dtype, layout and cost allow; a larger choice of numbers allows no more.
 """
 
@@ -31,26 +31,26 @@ from properties.cases.case import (
 )
 from properties.cases.factors import (
     BATCH_BINS,
-    CELLS,
     CHANNEL_BINS,
     FAR,
+    LEVELS,
     NUMBER,
     TERM_BINS,
     WINDOW_BINS,
     Bools,
     binned,
-    in_features_cell,
-    out_features_cell,
-    shape_cells,
+    in_features_level,
+    out_features_level,
+    shape_levels,
     together,
 )
 from properties.cases.numbers import MOST_ELEMENTS, NOTABLE, affordable
 
 _T = TypeVar("_T")
 
-# Elements up to which a number is made any of its cell: beyond them a case would take long and say no more.
+# Elements up to which a number is made any of its level: beyond them a case would take long and say no more.
 _CHEAP = 2**14
-# Patch sizes of every cell with divisors other than 1 and without, and, of one channel, past where bins of sums begin.
+# Patch sizes of every level with divisors other than 1 and without, and, of one channel, past where bins of sums begin.
 _PATCH_SIZES = (1, 2, 3, 4, 6, 7, 8, 9, 16, 17, 32, 33, 258, 4098)
 # What the numbers of a case decide, alone or together; and what is left to choose beside them.
 _SHAPE = ("data_dim", "stride", "patch_size", "remainder", "sizes", "windows")
@@ -59,7 +59,7 @@ BESIDE = ("bias", "origin", "gradients", "cotangent", "mode")
 
 @dataclass(frozen=True)
 class Space:
-    """What decides which cells a run can reach.
+    """What decides which levels a run can reach.
 
     ``dtypes`` are those of the run. ``eager`` says whether cases are judged as they are, ``compiled`` whether some are
     judged under a compiler, ``autocast`` whether they are judged under autocast, ``emptied`` with an empty batch, too.
@@ -77,7 +77,7 @@ class _Numbers:
     """The numbers of a case."""
 
     patch_size: int
-    step: int
+    effective_stride: int
     sizes: tuple[int, ...]
     in_features: int
     out_features: int
@@ -85,7 +85,7 @@ class _Numbers:
 
     @property
     def windows(self) -> tuple[int, ...]:
-        return tuple((size - self.patch_size) // self.step + 1 for size in self.sizes)
+        return tuple((size - self.patch_size) // self.effective_stride + 1 for size in self.sizes)
 
     @property
     def taps(self) -> int:
@@ -97,13 +97,13 @@ class _Numbers:
         return bool(affordable(self.batch, tokens, pixels, self.taps, self.in_features, self.out_features, most))
 
     @property
-    def cells(self) -> dict[str, str]:
-        """The cells that they fall into."""
+    def levels(self) -> dict[str, str]:
+        """The levels that they fall into."""
         return {
-            **shape_cells(self.patch_size, self.step, self.sizes),
+            **shape_levels(self.patch_size, self.effective_stride, self.sizes),
             "windows": binned("windows", WINDOW_BINS, math.prod(self.windows)),
-            "in_features": in_features_cell(self.in_features, self.patch_size),
-            "out_features": out_features_cell(self.out_features, self.in_features),
+            "in_features": in_features_level(self.in_features, self.patch_size),
+            "out_features": out_features_level(self.out_features, self.in_features),
             "terms": binned("terms", TERM_BINS, self.in_features * self.taps),
             "batch": binned("batch", BATCH_BINS, self.batch),
         }
@@ -114,7 +114,7 @@ class _Shape:
     """Patch size, stride and sizes with few pixels, and whether an axis is one pixel long."""
 
     patch_size: int
-    step: int
+    effective_stride: int
     sizes: tuple[int, ...]
     tokens: int
 
@@ -125,7 +125,7 @@ class _Shape:
 
 @cache
 def _smallest_shapes() -> dict[tuple[str, ...], tuple[_Shape, ...]]:
-    """By the cells of a shape, the shapes with the fewest pixels: for each patch size, with and without a single axis.
+    """By the levels of a shape, the shapes with the fewest pixels: for each patch size, with and without a single axis.
 
     Nothing but these is needed: the patch sizes have divisors and none, a stride two beyond the patch leaves every
     remainder, and a window or a remainder more makes two sizes unequal.
@@ -133,13 +133,16 @@ def _smallest_shapes() -> dict[tuple[str, ...], tuple[_Shape, ...]]:
     found: dict[tuple[str, ...], dict[tuple[int, bool], _Shape]] = {}
     for data_dim, patch_size in product((1, 2, 3), _PATCH_SIZES):
         steps = {1, 2, 3, 4, patch_size - 1, patch_size, patch_size + 1, patch_size + 2, FAR * patch_size}
-        for step, windows in product(sorted(steps - {0}), _grids(data_dim)):
-            for remainders in product(range(min(step, 3)), repeat=data_dim):
-                sizes = tuple((n - 1) * step + patch_size + more for n, more in zip(windows, remainders, strict=True))
-                shape = _Shape(patch_size, step, sizes, math.prod(windows))
+        for stride, windows in product(sorted(steps - {0}), _grids(data_dim)):
+            for remainders in product(range(min(stride, 3)), repeat=data_dim):
+                sizes = tuple((n - 1) * stride + patch_size + more for n, more in zip(windows, remainders, strict=True))
+                shape = _Shape(patch_size, stride, sizes, math.prod(windows))
                 if not affordable(1, shape.tokens, math.prod(sizes), patch_size**data_dim, 1, 1):
                     continue
-                where = (*shape_cells(patch_size, step, sizes).values(), binned("windows", WINDOW_BINS, shape.tokens))
+                where = (
+                    *shape_levels(patch_size, stride, sizes).values(),
+                    binned("windows", WINDOW_BINS, shape.tokens),
+                )
                 known = found.setdefault(where, {})
                 key = patch_size, shape.single
                 if key not in known or math.prod(sizes) < math.prod(known[key].sizes):
@@ -158,60 +161,60 @@ def _grids(data_dim: int) -> list[tuple[int, ...]]:
 
 
 def _smallest(where: Mapping[str, str], single: bool) -> _Numbers | None:
-    """The smallest numbers that fall into the cells of a case, None where there are none.
+    """The smallest numbers that fall into the levels of a case, None where there are none.
 
     Args:
-        where: the cells.
+        where: the levels.
         single: whether a size, the batch or the channels must be 1.
     """
     choices = []
-    for shape in _smallest_shapes().get(tuple(where[axis] for axis in _SHAPE), ()):
+    for shape in _smallest_shapes().get(tuple(where[factor] for factor in _SHAPE), ()):
         taps = shape.patch_size ** len(shape.sizes)
         in_features = int(_channels(where["in_features"], where["terms"], shape.patch_size, taps))
         outputs = taps * in_features if where["fill"] == "address" else _outputs(where["out_features"], in_features)
-        batch = BATCH_BINS[CELLS["batch"].index(where["batch"])]
-        numbers = _Numbers(shape.patch_size, shape.step, shape.sizes, in_features, int(outputs), batch)
+        batch = BATCH_BINS[LEVELS["batch"].index(where["batch"])]
+        numbers = _Numbers(shape.patch_size, shape.effective_stride, shape.sizes, in_features, int(outputs), batch)
         fits = not single or 1 in (batch, in_features, *shape.sizes)
         if (
             fits
             and numbers.affordable(MOST_ELEMENTS)
-            and all(where[axis] == cell for axis, cell in numbers.cells.items())
+            and all(where[factor] == level for factor, level in numbers.levels.items())
         ):
             choices.append(numbers)
     return min(choices, key=lambda numbers: math.prod(numbers.sizes) * numbers.in_features, default=None)
 
 
-def _channels(cell: str, terms: str, patch_size: Any, taps: Any) -> Any:
-    """The fewest input channels of a cell whose sums have as many terms as another cell says; too few where none do.
+def _channels(level: str, terms: str, patch_size: Any, taps: Any) -> Any:
+    """The fewest input channels of a level whose sums have as many terms as another level says; too few where none do.
 
     Also for arrays of patch sizes and taps.
     """
-    number = -(-TERM_BINS[CELLS["terms"].index(terms)] // taps)
-    if cell == "1":
+    number = -(-TERM_BINS[LEVELS["terms"].index(terms)] // taps)
+    if level == "1":
         return 0 * taps + 1
-    if cell == "= P":
+    if level == "= P":
         return patch_size
-    number = np.maximum(number, _lowest("in_features", cell))
+    number = np.maximum(number, _lowest("in_features", level))
     return number + (number == patch_size)
 
 
-def _outputs(cell: str, in_features: Any) -> Any:
-    """The fewest output channels of a cell, for any input channels; also for arrays of them."""
-    if cell == "1":
+def _outputs(level: str, in_features: Any) -> Any:
+    """The fewest output channels of a level, for any input channels; also for arrays of them."""
+    if level == "1":
         return 0 * in_features + 1
-    if cell == "= in_features":
+    if level == "= in_features":
         return in_features
-    lowest = _lowest("out_features", cell)
+    lowest = _lowest("out_features", level)
     return lowest + (in_features == lowest)
 
 
-def _lowest(axis: str, cell: str) -> int:
-    """The least number of a cell that is a bin of channels."""
-    return CHANNEL_BINS[CELLS[axis].index(cell) - len(CELLS[axis])]
+def _lowest(factor: str, level: str) -> int:
+    """The least number of a level that is a bin of channels."""
+    return CHANNEL_BINS[LEVELS[factor].index(level) - len(LEVELS[factor])]
 
 
 def _numeric_rows(space: Space) -> Iterator[NDArray[np.bool_]]:
-    """What the numbers of a case decide, in boxes: some cells along each axis, any of which go together."""
+    """What the numbers of a case decide, in boxes: some levels along each factor, any of which go together."""
     keys = [(where, shape) for where, shapes in _smallest_shapes().items() for shape in shapes]
     shapes = [shape for _, shape in keys]
     patch_size, tokens = (np.array([getattr(shape, name) for shape in shapes]) for name in ("patch_size", "tokens"))
@@ -220,30 +223,30 @@ def _numeric_rows(space: Space) -> Iterator[NDArray[np.bool_]]:
     single = np.array([shape.single for shape in shapes])
     plain = np.zeros((len(keys), len(NUMBER)), dtype=bool)
     for number, (where, _) in enumerate(keys):
-        plain[number, [NUMBER[axis, cell] for axis, cell in zip(_SHAPE, where, strict=True)]] = True
+        plain[number, [NUMBER[factor, level] for factor, level in zip(_SHAPE, where, strict=True)]] = True
     plain[:, NUMBER["weight layout", "plain"]] = True
     plain[:, NUMBER["weight layout", "channels_last"]] = ~plain[:, NUMBER["data_dim", "1"]]
-    for into, length in product(CELLS["in_features"], CELLS["terms"]):
+    for into, length in product(LEVELS["in_features"], LEVELS["terms"]):
         channels = _channels(into, length, patch_size, taps)
-        right = _fall(channels, patch_size, CELLS["in_features"].index(into))
-        right &= np.searchsorted(TERM_BINS, taps * channels, side="right") - 1 == CELLS["terms"].index(length)
+        right = _fall(channels, patch_size, LEVELS["in_features"].index(into))
+        right &= np.searchsorted(TERM_BINS, taps * channels, side="right") - 1 == LEVELS["terms"].index(length)
         if not right.any():
             continue
-        for out, address in product(CELLS["out_features"], (False, True)):
+        for out, address in product(LEVELS["out_features"], (False, True)):
             outputs = taps * channels if address else _outputs(out, channels)
-            fits = right & _fall(outputs, channels, CELLS["out_features"].index(out))
+            fits = right & _fall(outputs, channels, LEVELS["out_features"].index(out))
             of_sample = tokens, pixels, taps, channels, outputs
             for batch in (1, 2):
                 within = fits & affordable(batch, *of_sample)
                 if not within.any():
                     continue
                 rows = plain[within].copy()
-                for axis, cell in (("in_features", into), ("terms", length), ("out_features", out)):
-                    rows[:, NUMBER[axis, cell]] = True
+                for factor, level in (("in_features", into), ("terms", length), ("out_features", out)):
+                    rows[:, NUMBER[factor, level]] = True
                 # Whatever a smaller batch can afford, a larger one may not; and one sample cannot be repeated.
-                for cell, samples in zip(CELLS["batch"], BATCH_BINS, strict=True):
+                for level, samples in zip(LEVELS["batch"], BATCH_BINS, strict=True):
                     if (samples == 1) if batch == 1 else (samples > 1):
-                        rows[:, NUMBER["batch", cell]] = affordable(samples, *(each[within] for each in of_sample))
+                        rows[:, NUMBER["batch", level]] = affordable(samples, *(each[within] for each in of_sample))
                 for layout in LAYOUTS:
                     rows[:, NUMBER["layout", layout]] = layout != "expanded" or batch > 1
                 odd = single | (channels == 1) | (batch == 1)
@@ -252,21 +255,21 @@ def _numeric_rows(space: Space) -> Iterator[NDArray[np.bool_]]:
                 yield from _filled(space, rows, elements, address)
 
 
-def _fall(channels: NDArray[np.int64], others: NDArray[np.int64], cell: int) -> NDArray[np.bool_]:
-    """Which channels fall into a cell: those of 1, those as many as others, or a bin."""
+def _fall(channels: NDArray[np.int64], others: NDArray[np.int64], level: int) -> NDArray[np.bool_]:
+    """Which channels fall into a level: those of 1, those as many as others, or a bin."""
     binned = np.searchsorted(CHANNEL_BINS, channels, side="right") + 1
-    return np.asarray(np.where(channels == 1, 0, np.where(channels == others, 1, binned)) == cell)
+    return np.asarray(np.where(channels == 1, 0, np.where(channels == others, 1, binned)) == level)
 
 
 def _filled(space: Space, rows: Bools, elements: NDArray[Any], address: bool) -> Iterator[Bools]:
     """The rows with fills, dtypes, and what is judged with them."""
     if address:
         # A dtype must be able to number all elements of the input.
-        for cell, samples in zip(CELLS["batch"], BATCH_BINS, strict=True):
-            batch = rows[:, NUMBER["batch", cell]]
+        for level, samples in zip(LEVELS["batch"], BATCH_BINS, strict=True):
+            batch = rows[:, NUMBER["batch", level]]
             if batch.any():
                 one = rows[batch].copy()
-                one[:, [NUMBER["batch", other] for other in CELLS["batch"] if other != cell]] = False
+                one[:, [NUMBER["batch", other] for other in LEVELS["batch"] if other != level]] = False
                 for dtype in space.dtypes:
                     one[:, NUMBER["dtype", dtype]] = samples * elements[batch] <= PRECISIONS[dtype].exact_limit
                 yield from _judged(space, one, ("address",))
@@ -289,23 +292,23 @@ def _judged(space: Space, rows: Bools, fills: tuple[str, ...]) -> Iterator[Bools
                 yield one
     if space.emptied:
         empty = _set(rows, {"fill": fills, "compiled": ["no"], "autocast": ["off"]})
-        empty[:, [NUMBER["batch", cell] for cell in CELLS["batch"]]] = False
+        empty[:, [NUMBER["batch", level] for level in LEVELS["batch"]]] = False
         empty[:, NUMBER["batch", "0"]] = True
         yield empty
 
 
 def _set(rows: Bools, chosen: Mapping[str, Sequence[str]]) -> Bools:
     found = rows.copy()
-    found[:, [NUMBER[axis, cell] for axis, along in chosen.items() for cell in along]] = True
+    found[:, [NUMBER[factor, level] for factor, along in chosen.items() for level in along]] = True
     return found
 
 
 def _rows_beside() -> Bools:
     """What is chosen beside the numbers: no gradient of a bias that is not there, and none without gradient mode."""
     found = []
-    for bias, mode, gradients in product(CELLS["bias"], MODES, CELLS["gradients"]):
+    for bias, mode, gradients in product(LEVELS["bias"], MODES, LEVELS["gradients"]):
         if (bias == "yes" or "bias" not in gradients) and (gradients == "none" or mode in ("train", "eval")):
-            free = {axis: CELLS[axis] for axis in BESIDE}
+            free = {factor: LEVELS[factor] for factor in BESIDE}
             chosen = free | {"bias": (bias,), "mode": (mode,), "gradients": (gradients,)}
             found.append(_set(np.zeros((1, len(NUMBER)), dtype=bool), chosen))
     return np.concatenate(found)
@@ -313,19 +316,19 @@ def _rows_beside() -> Bools:
 
 @cache
 def boxes(space: Space) -> tuple[Bools, Bools]:
-    """All that is possible: two tables of rows, bool ``[rows, cells]``, each with cells of some axes.
+    """All that is possible: two tables of rows, bool ``[rows, levels]``, each with levels of some axes.
 
-    One cell of each axis may be chosen from a row of the first table and from a row of the second one.
+    One level of each factor may be chosen from a row of the first table and from a row of the second one.
     """
     numeric = np.concatenate([np.zeros((0, len(NUMBER)), dtype=bool), *_numeric_rows(space)])
-    # The axis first that leaves the fewest boxes.
-    for axis in ("stride", *(axis for axis in CELLS if axis not in (*BESIDE, "stride"))):
-        numeric = _merged(numeric, [NUMBER[axis, cell] for cell in CELLS[axis]])
+    # The factor first that leaves the fewest boxes.
+    for factor in ("stride", *(factor for factor in LEVELS if factor not in (*BESIDE, "stride"))):
+        numeric = _merged(numeric, [NUMBER[factor, level] for level in LEVELS[factor]])
     return numeric, _rows_beside()
 
 
 def _merged(rows: Bools, along: list[int]) -> Bools:
-    """Boxes that differ in the cells of one axis alone, made one."""
+    """Boxes that differ in the levels of one factor alone, made one."""
     others = rows.copy()
     others[:, along] = False
     # As bytes, which are sorted a hundred times as fast.
@@ -338,18 +341,18 @@ def _merged(rows: Bools, along: list[int]) -> Bools:
 
 @cache
 def possible(space: Space, strength: int) -> Bools:
-    """Which cells can come together, as ``factors.together`` gives it."""
+    """Which levels can come together, as ``factors.together`` gives it."""
     numeric, beside = boxes(space)
-    of_beside = np.isin([axis for axis, _ in NUMBER], BESIDE)
+    of_beside = np.isin([factor for factor, _ in NUMBER], BESIDE)
     # What the other table decides is free here.
     return np.asarray(together(numeric | of_beside, strength) & together(beside | ~of_beside, strength))
 
 
 def build(where: Mapping[str, str], seed: int) -> Case:
-    """A case that falls into the given cells, whose numbers and values follow from a data seed.
+    """A case that falls into the given levels, whose numbers and values follow from a data seed.
 
     Args:
-        where: a cell along every axis, all possible together; the batch is not empty, since that of no case is.
+        where: a level along every factor, all possible together; the batch is not empty, since that of no case is.
         seed: the data seed.
     """
     smallest = _smallest(where, single=where["layout"] == "odd_strides")
@@ -362,7 +365,7 @@ def build(where: Mapping[str, str], seed: int) -> Case:
             numbers.out_features,
             len(numbers.sizes),
             numbers.patch_size,
-            stride=None if default else numbers.step,
+            stride=None if default else numbers.effective_stride,
             bias=where["bias"] == "yes",
         ),
         Input(numbers.batch, numbers.sizes, where["dtype"], where["layout"], where["origin"]),
@@ -376,12 +379,12 @@ def build(where: Mapping[str, str], seed: int) -> Case:
 
 
 def _grown(where: Mapping[str, str], numbers: _Numbers, seed: int) -> _Numbers:
-    """The numbers, each made any other of its cell in turn, as far as cost and the other cells allow."""
+    """The numbers, each made any other of its level in turn, as far as cost and the other levels allow."""
 
     def fits(other: _Numbers) -> bool:
         return _fits(where, other)
 
-    for name in ("in_features", "out_features", "batch", "patch_size", "step"):
+    for name in ("in_features", "out_features", "batch", "patch_size", "effective_stride"):
         now = getattr(numbers, name)
         if name == "patch_size" or (name == "out_features" and where["fill"] == "address"):
             continue
@@ -390,7 +393,13 @@ def _grown(where: Mapping[str, str], numbers: _Numbers, seed: int) -> _Numbers:
         cheap = [other for other in changed if other.affordable(_CHEAP) or getattr(other, name) == now + 1]
         numbers = _pick(seed, name, [numbers, *filter(fits, cheap)])
     for axis in range(len(numbers.sizes)):
-        more = [1, numbers.step - 1, numbers.step, 2 * numbers.step, 3 * numbers.step + numbers.step // 2]
+        more = [
+            1,
+            numbers.effective_stride - 1,
+            numbers.effective_stride,
+            2 * numbers.effective_stride,
+            3 * numbers.effective_stride + numbers.effective_stride // 2,
+        ]
         sizes = [tuple(s + n * (a == axis) for a, s in enumerate(numbers.sizes)) for n in more]
         others = [replace(numbers, sizes=each) for each in sizes]
         options = [numbers, *filter(fits, (other for other in others if other.affordable(_CHEAP)))]
@@ -400,20 +409,20 @@ def _grown(where: Mapping[str, str], numbers: _Numbers, seed: int) -> _Numbers:
 
 def _with(numbers: _Numbers, name: str, value: int) -> _Numbers:
     """The numbers with another one, and as many windows and remainders as before."""
-    if name != "step":
+    if name != "effective_stride":
         changes: dict[str, Any] = {name: value}
         return replace(numbers, **changes)
-    remainders = [(size - numbers.patch_size) % numbers.step for size in numbers.sizes]
+    remainders = [(size - numbers.patch_size) % numbers.effective_stride for size in numbers.sizes]
     sizes = tuple(
         (n - 1) * value + numbers.patch_size + min(more, value - 1)
         for n, more in zip(numbers.windows, remainders, strict=True)
     )
-    return replace(numbers, step=value, sizes=sizes)
+    return replace(numbers, effective_stride=value, sizes=sizes)
 
 
 def _fits(where: Mapping[str, str], numbers: _Numbers) -> bool:
-    """Whether numbers fall into the cells of a case, and its dtype and layout can take them."""
-    if not numbers.affordable(MOST_ELEMENTS) or any(where[axis] != cell for axis, cell in numbers.cells.items()):
+    """Whether numbers fall into the levels of a case, and its dtype and layout can take them."""
+    if not numbers.affordable(MOST_ELEMENTS) or any(where[factor] != level for factor, level in numbers.levels.items()):
         return False
     elements = numbers.batch * math.prod(numbers.sizes) * numbers.in_features
     if where["fill"] == "address" and (

@@ -140,7 +140,9 @@ def _of_pass(subject: Subject, view: View, case: Case, shown: Case) -> Iterator[
 
 def _larger_at_once(case: Case) -> Case | None:
     """A larger case in one step, where each costs a compilation."""
-    sizes = tuple(size + case.spec.step * (2 if len(set(case.input.sizes)) == 1 else 1) for size in case.input.sizes)
+    sizes = tuple(
+        size + case.spec.effective_stride * (2 if len(set(case.input.sizes)) == 1 else 1) for size in case.input.sizes
+    )
     into, out, batch = max(2, case.spec.in_features), max(3, case.spec.out_features), max(2, case.input.batch)
     return changed(case, in_features=into, out_features=out, batch=batch, sizes=sizes)
 
@@ -192,7 +194,11 @@ def _extremes(subject: Subject, view: View, case: Case) -> Iterator[Seen]:
     given, info = subject.look(view, case).given, torch.finfo(TORCH_DTYPES[case.input.dtype])
     parts = {name: getattr(given, name) for name in ("x", "weight", "bias", "cotangent")}
     halves = {name: t.sign().masked_fill(t == 0, 1) / 2 for name, t in parts.items() if t is not None}
-    pixel = torch.from_numpy(covered(case.input.sizes, case.spec.patch_size, case.spec.step)).nonzero()[-1].tolist()
+    pixel = (
+        torch.from_numpy(covered(case.input.sizes, case.spec.patch_size, case.spec.effective_stride))
+        .nonzero()[-1]
+        .tolist()
+    )
     for name, tensor in halves.items():
         for value in (math.nan, math.inf):
             other = tensor.clone()

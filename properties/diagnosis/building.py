@@ -110,7 +110,7 @@ def _embedded(m: Measured, x: Tensor) -> Tensor | None:
     if x.ndim != spec.data_dim + 2 or x.shape[-1] != spec.in_features or min(x.shape[1:-1]) < spec.patch_size:
         return None
     bias = None if values.bias is None else values.bias.double()
-    return unfold.forward(x, values.weight.double(), bias, spec.step)
+    return unfold.forward(x, values.weight.double(), bias, spec.effective_stride)
 
 
 def _taken_for(x: Tensor, m: Measured) -> Iterator[tuple[str, Tensor]]:

@@ -21,12 +21,12 @@ class View:
 
 def remainders(case: Case) -> tuple[int, ...]:
     """Pixels after the last window on each axis."""
-    return tuple((size - case.spec.patch_size) % case.spec.step for size in case.input.sizes)
+    return tuple((size - case.spec.patch_size) % case.spec.effective_stride for size in case.input.sizes)
 
 
 def _stride(case: Case) -> str:
-    patch_size, step = case.spec.patch_size, case.spec.step
-    return "smaller than" if step < patch_size else "larger than" if step > patch_size else "equal to"
+    patch_size, stride = case.spec.patch_size, case.spec.effective_stride
+    return "smaller than" if stride < patch_size else "larger than" if stride > patch_size else "equal to"
 
 
 # The features of a case that a failure may take, and the level of each that a case is at.

@@ -75,26 +75,26 @@ def _choice(factor: str, case: Case, judge: _Judge) -> Only | None:
 
 def _variants(factor: str, case: Case) -> Iterator[Case | None]:
     """The case at other levels of a factor, by one change each."""
-    spec, rests, grid, wanted = case.spec, remainders(case), case.grid, case.backward.requires_grad
-    dims, alike = spec.data_dim, (max(rests),) * spec.data_dim
+    spec, after, grid, wanted = case.spec, remainders(case), case.grid, case.backward.requires_grad
+    dims, alike = spec.data_dim, (max(after),) * spec.data_dim
     match factor:
         case "data_dim":
             for other in {1, 2, 3} - {dims}:
                 for more in (0, 1):
                     windows = (*grid, max(grid) + more, max(grid) + 2 * more)[:other]
-                    yield reshaped(case, replace(spec, data_dim=other), windows, (rests * 3)[:other])
+                    yield reshaped(case, replace(spec, data_dim=other), windows, (after * 3)[:other])
         case "stride":
             for stride in {max(1, spec.patch_size - 1), spec.patch_size, spec.patch_size + 1, spec.patch_size + 2}:
-                yield reshaped(case, replace(spec, stride=stride), grid, rests)
-        case "remainder" if any(rests):
+                yield reshaped(case, replace(spec, stride=stride), grid, after)
+        case "remainder" if any(after):
             # With other windows as well, so that no equality of sizes passes for its cause.
             yield from (reshaped(case, spec, tuple(g + more for g in grid), (0,) * dims) for more in (0, 1))
         case "remainder":
-            yield from (reshaped(case, spec, grid, (rest,) * dims) for rest in (1, spec.step - 1))
+            yield from (reshaped(case, spec, grid, (rest,) * dims) for rest in (1, spec.effective_stride - 1))
         case "sizes" if dims > 1:
             yield from (reshaped(case, spec, (windows,) * dims, alike) for windows in (max(grid), min(grid), 3))
             for more in (1, 2):
-                yield reshaped(case, spec, tuple(g + more * axis for axis, g in enumerate(grid)), rests)
+                yield reshaped(case, spec, tuple(g + more * axis for axis, g in enumerate(grid)), after)
         case "channels":
             for into, out in ((1, 0), (0, 1), (0, 2)):
                 yield changed(case, in_features=spec.in_features + into, out_features=spec.out_features + out)
@@ -114,17 +114,17 @@ def _variants(factor: str, case: Case) -> Iterator[Case | None]:
 
 def _number(factor: str, shown: Case, judge: _Judge) -> Only | None:
     """A number from which on there is a failure, or that must be odd or even, or that one alone."""
-    number, spec, grid, rests = LEVELS[factor](shown), shown.spec, shown.grid, remainders(shown)
+    number, spec, grid, after = LEVELS[factor](shown), shown.spec, shown.grid, remainders(shown)
     assert isinstance(number, int)
 
     def made(other: int) -> Case | None:
         match factor:
             case "patch_size":
                 stride = spec.stride and max(1, spec.stride + other - number)
-                return reshaped(shown, replace(spec, patch_size=other, stride=stride), grid, rests)
+                return reshaped(shown, replace(spec, patch_size=other, stride=stride), grid, after)
             case "windows":
                 axes = range(len(grid)) if len(set(grid)) == 1 else [grid.index(number)]
-                return reshaped(shown, spec, tuple(other if a in axes else g for a, g in enumerate(grid)), rests)
+                return reshaped(shown, spec, tuple(other if a in axes else g for a, g in enumerate(grid)), after)
             case "in_features" if spec.in_features == spec.out_features:
                 return changed(shown, in_features=other, out_features=other)
             case _:

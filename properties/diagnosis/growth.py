@@ -45,10 +45,12 @@ def changed(case: Case, **changes: Any) -> Case | None:
         return None
 
 
-def reshaped(case: Case, spec: Spec, grid: tuple[int, ...], rests: tuple[int, ...]) -> Case | None:
+def reshaped(case: Case, spec: Spec, grid: tuple[int, ...], after: tuple[int, ...]) -> Case | None:
     """The case with another spec, so many windows along each axis and so many pixels after them."""
-    pairs = zip(grid, rests, strict=True)
-    sizes = tuple((g - 1) * spec.step + spec.patch_size + min(rest, spec.step - 1) for g, rest in pairs)
+    pairs = zip(grid, after, strict=True)
+    sizes = tuple(
+        (g - 1) * spec.effective_stride + spec.patch_size + min(rest, spec.effective_stride - 1) for g, rest in pairs
+    )
     layout = case.weight_layout if spec.data_dim > 1 else "plain"
     return changed(case, spec=spec, input=replace(case.input, sizes=sizes), weight_layout=layout)
 
@@ -102,9 +104,9 @@ def _larger_stride(case: Case) -> Iterator[Case | None]:
 
 
 def _larger_remainder(case: Case) -> Iterator[Case | None]:
-    most = case.spec.step - 1
-    for rests in ([max(0, most - axis) for axis in range(len(case.grid))], [most] * len(case.grid)):
-        yield reshaped(case, case.spec, case.grid, tuple(rests))
+    most = case.spec.effective_stride - 1
+    for after in ([max(0, most - axis) for axis in range(len(case.grid))], [most] * len(case.grid)):
+        yield reshaped(case, case.spec, case.grid, tuple(after))
 
 
 def _bias(case: Case) -> Iterator[Case | None]:

@@ -326,7 +326,7 @@ def _stale(m: Measured) -> Claims:
 
 
 def _stripes(m: Measured) -> Claims:
-    if m.case.spec.step == m.case.spec.patch_size and m.case.spec.data_dim > 1:
+    if m.case.spec.effective_stride == m.case.spec.patch_size and m.case.spec.data_dim > 1:
         yield {}, lambda seen: windows.striped(seen.given)
 
 
@@ -373,7 +373,7 @@ def _overlap(m: Measured) -> Claims:
 
 def _mean_of_windows(seen: Seen) -> Tensor:
     case, ones = seen.given.case, (torch.ones_like(seen.given.cotangent), torch.ones_like(seen.given.weight))
-    covering = adjoint.input_gradient(*ones, case.input.sizes, case.spec.step) / case.spec.out_features
+    covering = adjoint.input_gradient(*ones, case.input.sizes, case.spec.effective_stride) / case.spec.out_features
     return seen.given.right / covering.clamp(min=1)
 
 
@@ -391,7 +391,7 @@ def _one_window(seen: Seen, last: bool) -> Tensor:
 
 def _uncovered(m: Measured) -> Claims:
     """Right at every pixel that a window covers, and not zero at others."""
-    mask = torch.from_numpy(covered(m.case.input.sizes, m.case.spec.patch_size, m.case.spec.step))
+    mask = torch.from_numpy(covered(m.case.input.sizes, m.case.spec.patch_size, m.case.spec.effective_stride))
     if m.same_shape and not bool(mask.all()) and not any(bool(seen.wrong[:, mask].any()) for seen in m.seen):
         yield {}, None
 

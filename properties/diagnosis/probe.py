@@ -47,16 +47,16 @@ class Given:
     @cached_property
     def right(self) -> Tensor:
         """The result by the oracles."""
-        step = self.case.spec.step
+        stride = self.case.spec.effective_stride
         match self.of:
             case "input":
-                return adjoint.input_gradient(self.cotangent, self.weight, self.case.input.sizes, step)
+                return adjoint.input_gradient(self.cotangent, self.weight, self.case.input.sizes, stride)
             case "weight":
-                return adjoint.weight_gradient(self.cotangent, self.x, self.weight.shape[-1], step)
+                return adjoint.weight_gradient(self.cotangent, self.x, self.weight.shape[-1], stride)
             case "bias":
                 return adjoint.bias_gradient(self.cotangent)
             case _:
-                return unfold.forward(self.x, self.weight, self.bias, step)
+                return unfold.forward(self.x, self.weight, self.bias, stride)
 
     @cached_property
     def products(self) -> Tensor:
@@ -272,11 +272,11 @@ class Measured:
     def longer(self, axis: int) -> Iterator[tuple[tuple[int, int, int], Seen]]:
         """What comes out where an axis is longer, by its size, by patch size and stride; then by another stride."""
         spec, size = self.case.spec, self.case.input.sizes[axis]
-        yield (size, spec.patch_size, spec.step), self.seen[0]
-        for stride in () if self.view.compiled else (spec.step, spec.step + 1):
+        yield (size, spec.patch_size, spec.effective_stride), self.seen[0]
+        for stride in () if self.view.compiled else (spec.effective_stride, spec.effective_stride + 1):
             for more in range(min(2 * stride, 7)):
                 sizes = (*self.case.input.sizes[:axis], size + more, *self.case.input.sizes[axis + 1 :])
                 case = replace(self.case, input=replace(self.case.input, sizes=sizes))
-                case = case if stride == spec.step else replace(case, spec=replace(spec, stride=stride))
+                case = case if stride == spec.effective_stride else replace(case, spec=replace(spec, stride=stride))
                 with suppress(Raised, Unusable):
                     yield (size + more, spec.patch_size, stride), self.subject.look(self.view, case)

@@ -18,7 +18,7 @@ Sizes = tuple[int, int, int]
 
 def right_starts(case: Case) -> list[list[int]]:
     """Where the windows should begin along each axis."""
-    return [origins(size, case.spec.patch_size, case.spec.step) for size in case.input.sizes]
+    return [origins(size, case.spec.patch_size, case.spec.effective_stride) for size in case.input.sizes]
 
 
 def _starts_read(seen: Seen, dilation: int = 1) -> list[Starts]:
@@ -74,9 +74,9 @@ def wrong_windows(m: Measured) -> Iterator[tuple[str, dict[str, object]]]:
         "found": tuple(found[since:][:7]),
         "expected": tuple(expected[since:][:7]),
     }
-    strides = {_stride_read(read[axis], case.spec.step) for axis in axes}
+    strides = {_stride_read(read[axis], case.spec.effective_stride) for axis in axes}
     if len(strides) == 1 and None not in strides:
-        yield "stride", {**at, "stride": strides.pop(), "instead": case.spec.step}
+        yield "stride", {**at, "stride": strides.pop(), "instead": case.spec.effective_stride}
     elif len(found) != len(expected):
         counts = {sizes: seen.found.shape[1 + axes[0]] for sizes, seen in m.longer(axes[0]) if seen.found is not None}
         fits = [words for words, rule in _COUNTS.items() if all(rule(*sizes) == n for sizes, n in counts.items())]
@@ -89,10 +89,10 @@ def wrong_windows(m: Measured) -> Iterator[tuple[str, dict[str, object]]]:
         yield "window_origin", {**at, "rule": _shift_rule(each)}
 
 
-def _stride_read(starts: Starts, step: int) -> int | None:
+def _stride_read(starts: Starts, stride: int) -> int | None:
     """The stride that windows have, where it is another."""
     steps = {b - a for a, b in pairwise(starts) if a is not None and b is not None}
-    other = len(steps) == 1 and None not in starts and starts[0] == 0 and steps != {step}
+    other = len(steps) == 1 and None not in starts and starts[0] == 0 and steps != {stride}
     return max(steps) if other and max(steps) > 0 else None
 
 
@@ -110,25 +110,25 @@ _COUNTS: dict[str, Callable[[int, int, int], int]] = {
 }
 # By how much windows are moved by mistake, of the remainder.
 _SHIFTS: dict[str, Callable[[int], int]] = {
-    "the first pixels of the axis are dropped instead of the last": lambda rest: rest,
-    "half of the remainder is dropped on either side": lambda rest: rest // 2,
-    "half of the remainder is dropped on either side, the larger half in front": lambda rest: -(-rest // 2),
+    "the first pixels of the axis are dropped instead of the last": lambda r: r,
+    "half of the remainder is dropped on either side": lambda r: r // 2,
+    "half of the remainder is dropped on either side, the larger half in front": lambda r: -(-r // 2),
 }
 
 
 def _shift_rule(read: dict[Sizes, Starts]) -> str:
     """By which rule windows are moved, read at several sizes; "" where none fits."""
     moves: dict[int, set[int]] = {}
-    for (size, patch_size, step), starts in read.items():
-        right = origins(size, patch_size, step)
+    for (size, patch_size, stride), starts in read.items():
+        right = origins(size, patch_size, stride)
         if len(starts) > 1 and list(starts[:-1]) == right[:-1] and starts[-1] == size - patch_size != right[-1]:
             return "the last one is moved to the end of the axis"
         pairs = zip(starts, right, strict=False)
-        moves.setdefault((size - patch_size) % step, set()).update(a - b for a, b in pairs if a is not None)
+        moves.setdefault((size - patch_size) % stride, set()).update(a - b for a, b in pairs if a is not None)
     if any(len(move) > 1 for move in moves.values()):
         return ""
-    by = {rest: min(move) for rest, move in moves.items() if move}
-    fits = [words for words, rule in _SHIFTS.items() if all(rule(rest) == move for rest, move in by.items())]
+    by = {r: min(move) for r, move in moves.items() if move}
+    fits = [words for words, rule in _SHIFTS.items() if all(rule(r) == move for r, move in by.items())]
     if len(set(by.values())) == 1:
         move = min(by.values())
         return f"every window begins {abs(move)} pixel{'s'[: abs(move) > 1]} {'late' if move > 0 else 'early'}"

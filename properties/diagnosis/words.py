@@ -96,7 +96,7 @@ def _feature(only: Only) -> str:
     if only.factor == "data_dim":
         return f"in {listed([f'{level}D' for level in levels])}"
     if only.factor == "remainder":
-        return f"where {levels[0]} pixels are left over after the last window"
+        return f"where {levels[0]} pixels remain after the last window"
     if only.factor == "sizes":
         return f"where the sizes of the axes are {levels[0]}"
     if only.relation == "from":
@@ -115,7 +115,7 @@ def _differences(case: Case, shown: Case) -> list[str]:
             "data_dim": f"{spec.data_dim}D",
             "channels": f"{spec.in_features} -> {spec.out_features} channels",
             "patch_size": f"patch_size {spec.patch_size}",
-            "stride": f"stride {spec.step}",
+            "stride": f"stride {spec.effective_stride}",
             "bias": "a bias" if spec.bias else "no bias",
             "batch": f"batch {given.batch}",
             "sizes": f"sizes {' x '.join(map(str, given.sizes))}",

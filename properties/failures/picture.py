@@ -81,7 +81,7 @@ def _marked(case: Case, where: Place | str) -> tuple[range, ...] | None:
     """Along each axis, the pixels of the place: a pixel of the input, or the window of a token."""
     if not isinstance(where, Place) or where.tensor not in ("output", "input"):
         return None
-    index, (patch, step) = where.index, (case.spec.patch_size, case.spec.step)
+    index, (patch, step) = where.index, (case.spec.patch_size, case.spec.effective_stride)
     shape = case.output_shape if where.tensor == "output" else case.input_shape
     # A place can be one in a larger batch than that of the case.
     if len(index) != len(shape) or any(i >= n for i, n in zip(index[1:], shape[1:], strict=True)):
@@ -92,7 +92,7 @@ def _marked(case: Case, where: Place | str) -> tuple[range, ...] | None:
 
 
 def _axis(case: Case, number: int, marked: range) -> _Axis:
-    firsts = origins(case.input.sizes[number], case.spec.patch_size, case.spec.step)
+    firsts = origins(case.input.sizes[number], case.spec.patch_size, case.spec.effective_stride)
     counts = [0] * case.input.sizes[number]
     for first in firsts:
         for pixel in range(first, first + case.spec.patch_size):

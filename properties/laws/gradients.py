@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Fill
-from properties.cases.fill import miss_probability
+from properties.cases.fill import false_pass_probability
 from properties.laws.law import law
 from properties.trials.comparison import EXACT, ROUNDED, Expectation
 from properties.trials.trial import Raised, Trial, blaming
@@ -53,7 +53,7 @@ def _compare(trial: Trial, name: str, which: str) -> None:
     trial.close(what, trial.gradient(name), trial.expected_gradient(name), name, which)
 
 
-_FALSE_PASS = partial(miss_probability, gradient=True)
+_FALSE_PASS = partial(false_pass_probability, gradient=True)
 
 
 @law("C11", "C9", "C10", needs_output=False, small_scope=True, false_pass=_FALSE_PASS)
@@ -148,7 +148,7 @@ _MOST_PRODUCTS = 2**22
 def _spare_time(trial: Trial) -> None:
     """End the law where the second derivative of torch's convolution would take a minute, or crash for its size."""
     spec, batch = trial.case.spec, trial.case.input.batch
-    if batch * spec.terms * spec.out_features * spec.step**spec.data_dim > _MOST_PRODUCTS:
+    if batch * spec.terms * spec.out_features * spec.effective_stride**spec.data_dim > _MOST_PRODUCTS:
         trial.inapplicable("a second derivative would cost too much at this stride")
 
 

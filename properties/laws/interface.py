@@ -109,13 +109,13 @@ def holds_conv(trial: Trial) -> None:
         "conv.in_channels": spec.in_features,
         "conv.out_channels": spec.out_features,
         "conv.kernel_size": spec.taps,
-        "conv.stride": tuple(spec.step for _ in each_axis),
+        "conv.stride": tuple(spec.effective_stride for _ in each_axis),
         "conv.padding": tuple(0 for _ in each_axis),
         "conv.dilation": each_axis,
         "conv.groups": 1,
         "data_dim": spec.data_dim,
         "patch_size": spec.patch_size,
-        "stride": spec.step,
+        "stride": spec.effective_stride,
     }
     for name, value in expected.items():
         holder, _, attribute = name.rpartition(".")
@@ -176,7 +176,7 @@ def draws_as_torch_does(trial: Trial) -> None:
     spec, layer = trial.case.spec, _construct(trial)
     trial.set_seed(trial.case.fill.seed)
     convolution = _CONVOLUTIONS[spec.data_dim](
-        spec.in_features, spec.out_features, spec.patch_size, spec.step, bias=spec.bias
+        spec.in_features, spec.out_features, spec.patch_size, spec.effective_stride, bias=spec.bias
     )
     named = dict(layer.named_parameters())
     for name, parameter in convolution.named_parameters():
@@ -258,10 +258,10 @@ def documented_examples(trial: Trial) -> None:
         found: object = layer(x)
         weight, bias = layer.conv.weight.double(), layer.conv.bias.double()
     tokens = trial.shaped("the documentation's example has another shape", found, expected)
-    values, step = x.double(), trial.case.spec.step
-    magnitude = unfold.forward(values.abs(), weight.abs(), bias.abs(), step)
+    values, stride = x.double(), trial.case.spec.effective_stride
+    magnitude = unfold.forward(values.abs(), weight.abs(), bias.abs(), stride)
     terms, dtype = trial.case.spec.terms + 1, tokens.dtype
     bound = rounding.bound(magnitude, terms, dtype, accumulation=dtype, operands=trial.operands)
-    right = Expectation(unfold.forward(values, weight, bias, step), bound)
+    right = Expectation(unfold.forward(values, weight, bias, stride), bound)
     # At a size that is not the case's.
     trial.close("values of the documentation's example are wrong", tokens, right)

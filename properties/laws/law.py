@@ -96,7 +96,7 @@ class Law:
                 return Inapplicable(trial.unjudged)
             if trial.expectations == 0:
                 raise VacuousLaw(f"the law {self.name} expected nothing of {trial.case.describe()}")
-            return Passed(trial.slack, self.false_pass(trial.case) if self.false_pass else None)
+            return Passed(trial.error_over_bound, self.false_pass(trial.case) if self.false_pass else None)
         fault = fault_behind(trial, failed, torch.bfloat16 if self.autocast else trial.dtype)
         return Inapplicable(fault, torch_fault=True) if fault else failed
 

@@ -24,7 +24,7 @@ def rejects_bad_arguments(trial: Trial) -> None:
         "out_features": spec.out_features,
         "data_dim": spec.data_dim,
         "patch_size": spec.patch_size,
-        "stride": spec.step,
+        "stride": spec.effective_stride,
     }
     for name in good:
         for value in (0, -1, True, 1.5, "2"):

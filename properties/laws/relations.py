@@ -77,12 +77,12 @@ def commutes_with_shift(trial: Trial) -> None:
 
     Catches windows that are counted from the end, or from the middle.
     """
-    step = trial.case.spec.step
+    stride = trial.case.spec.effective_stride
     axis = next((axis for axis, windows in enumerate(trial.case.grid, start=1) if windows > 1), None)
     if axis is None:
         trial.inapplicable("there is one window along every axis")
     windows = trial.case.grid[axis - 1]
-    shorter = trial.values.x.narrow(axis, step, trial.values.x.shape[axis] - step).to(trial.device, copy=True)
+    shorter = trial.values.x.narrow(axis, stride, trial.values.x.shape[axis] - stride).to(trial.device, copy=True)
     tokens = trial.tokens.detach()
     moved = tokens.clone()
     rest = moved.narrow(axis, 1, windows - 1)

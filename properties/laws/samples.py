@@ -90,7 +90,7 @@ def tokens_local(trial: Trial) -> None:
 def pixels_to_change(case: Case) -> list[tuple[int, ...]]:
     """A few pixels, covered ones among them: the first, the last, and two in between."""
     sizes = case.input.sizes
-    places = np.argwhere(covered(sizes, case.spec.patch_size, case.spec.step))
+    places = np.argwhere(covered(sizes, case.spec.patch_size, case.spec.effective_stride))
     within = [places[len(places) * part // 3] for part in (1, 2)]
     return [(0,) * len(sizes), *(tuple(int(i) for i in place) for place in within), tuple(size - 1 for size in sizes)]
 
@@ -107,7 +107,9 @@ def tokens_that_cover(trial: Trial, pixel: tuple[int, ...]) -> torch.Tensor:
     spec, sizes = trial.case.spec, trial.case.input.sizes
     reached = torch.ones(trial.case.grid, dtype=torch.bool)
     for axis, (size, at) in enumerate(zip(sizes, pixel, strict=True)):
-        along = [first <= at < first + spec.patch_size for first in origins(size, spec.patch_size, spec.step)]
+        along = [
+            first <= at < first + spec.patch_size for first in origins(size, spec.patch_size, spec.effective_stride)
+        ]
         reached &= torch.tensor(along).reshape([-1 if other == axis else 1 for other in range(len(sizes))])
     return reached.to(trial.device)
 
@@ -164,7 +166,7 @@ def nonfinite_cotangent_reaches_its_terms(trial: Trial) -> None:
     pixels = torch.zeros(trial.case.input_shape, dtype=torch.bool, device=trial.device)
     window = pixels[-1]
     for axis, index in enumerate(last[1:-1]):
-        window = window.narrow(axis, index * spec.step, spec.patch_size)
+        window = window.narrow(axis, index * spec.effective_stride, spec.patch_size)
     window.fill_(True)
     own = torch.arange(spec.out_features, device=trial.device) == last[-1]
     terms = {"input": pixels, "weight": own.reshape(-1, *[1] * (spec.data_dim + 1)), "bias": own}

@@ -15,7 +15,7 @@ _NONE = "0: no token depends on them"
 def _uncovered(trial: Trial) -> torch.Tensor:
     """Bool ``[*s]``, on the CPU."""
     case = trial.case
-    mask = torch.from_numpy(~covered(case.input.sizes, case.spec.patch_size, case.spec.step))
+    mask = torch.from_numpy(~covered(case.input.sizes, case.spec.patch_size, case.spec.effective_stride))
     if not bool(mask.any()):
         trial.inapplicable("every pixel is covered")
     return mask

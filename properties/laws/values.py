@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from properties.cases.fill import miss_probability
+from properties.cases.fill import false_pass_probability
 from properties.laws.law import law
 from properties.trials.comparison import EXACT, ROUNDED
 from properties.trials.trial import Trial
@@ -10,7 +10,7 @@ from properties.trials.trial import Trial
 _WHAT = "output values differ from unfold + matmul"
 
 
-@law("C7", "C9", "C10", small_scope=True, false_pass=partial(miss_probability, gradient=False))
+@law("C7", "C9", "C10", small_scope=True, false_pass=partial(false_pass_probability, gradient=False))
 def values_exact(trial: Trial) -> None:
     """On integers, every output value equals unfold + matmul + bias, bit for bit.
 

@@ -44,7 +44,7 @@ def report_json(report: Report) -> dict[str, Any]:
                 "inapplicable": report.tallies[prop.name].inapplicable,
                 "lost_to_torch": report.tallies[prop.name].lost,
                 "not_judged": report.tallies[prop.name].not_judged,
-                "worst_slack": report.tallies[prop.name].slack,
+                "worst_slack": report.tallies[prop.name].error_over_bound,
                 "fails_below": rates.get(prop.name),
                 "expected_failure": report.plan.expected_failures.get(prop.name),
             }
@@ -55,7 +55,7 @@ def report_json(report: Report) -> dict[str, Any]:
             "cases": report.coverage,
             **{
                 name: dict(zip(("reached", "possible"), report.reached(strength), strict=True))
-                | {"missing": [list(cells) for cells in report.missing(strength)]}
+                | {"missing": [list(levels) for levels in report.missing(strength)]}
                 for name, strength in (("singles", 1), ("pairs", 2), ("triples", 3))
             },
         },

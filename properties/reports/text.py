@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from properties.cases.small_scope import bounds
+from properties.cases.small_scope import count as count_shapes
 from properties.failures.picture import paint
 from properties.failures.replay import replay_command
 from properties.runs.plan import Plan
@@ -18,7 +19,7 @@ from properties.trials.compilation import best_backend
 
 # Wider than any table.
 _ANY_WIDTH = 1000
-# What comes together, and how many of each that were not reached are named at most: all single cells.
+# What comes together, and how many of each that were not reached are named at most: all single levels.
 _TUPLES = {"singles": 100, "pairs": 60, "triples": 6}
 
 
@@ -45,7 +46,7 @@ def print_report(report: Report, console: Console, *, messages: bool = True) -> 
     console.print(table, crop=False)
     console.width = width
     _print_inapplicable(report, console)
-    _print_cells(report, console)
+    _print_levels(report, console)
     _print_statements(report, console)
     console.print(Text(f"{report.plan.name} comes from {report.plan.origin}"), soft_wrap=True)
     if report.not_isolated:
@@ -77,7 +78,7 @@ def _table(report: Report) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for heading in ("property", "clause", "level"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("checks", "inapplicable", "worst slack", "fails below"):
+    for heading in ("checks", "inapplicable", "error/bound", "fails below"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True)
     rates = report.rates_below
@@ -99,7 +100,7 @@ def _table(report: Report) -> Table:
             prop.level,
             str(tally.checks),
             str(sum(tally.inapplicable.values())),
-            "" if tally.slack is None else f"{tally.slack:.3f}",
+            "" if tally.error_over_bound is None else f"{tally.error_over_bound:.3f}",
             f"{rates[prop.name]:.1e}" if prop.name in rates else "",
             verdict,
         )
@@ -138,30 +139,34 @@ def _print_statements(report: Report, console: Console) -> None:
         if is_small(kind):
             data_dim = data_dim_of(kind)
             patch, stride, size = bounds(data_dim, report.plan.scope_margin)
+            every, of = report.plan.scope_sample, count_shapes(data_dim, report.plan.scope_margin)
+            which = "all" if shapes == of else f"a sample of {of}" if every > 1 else f"not all of {of}"
             limits = f"patch_size <= {patch}, stride <= {stride}, sizes <= {size}"
-            line = f"small scope, {data_dim}D: {shapes} shapes, all with {limits}"
+            line = f"small scope, {data_dim}D: {shapes} shapes, {which} with {limits}"
         elif kind == LANDMARKS:
             line = f"landmarks: {shapes} shapes"
         else:
             continue
         largest: dict[str, float] = {}
-        for name, miss in (found for result in results for found in result.misses.items()):
-            largest[name] = max(miss, largest.get(name, 0.0))
-        misses = ", ".join(f"{name} {miss:.1e}" for name, miss in sorted(largest.items()))
-        note = f"; a wrong bilinear map passes on a shape with probability at most: {misses}" if misses else ""
+        for name, false_pass in (found for result in results for found in result.false_passes.items()):
+            largest[name] = max(false_pass, largest.get(name, 0.0))
+        false_passes = ", ".join(f"{name} {false_pass:.1e}" for name, false_pass in sorted(largest.items()))
+        note = (
+            f"; a wrong bilinear map passes on a shape with probability at most: {false_passes}" if false_passes else ""
+        )
         console.print(Text(line + note), soft_wrap=True)
 
 
-def _print_cells(report: Report, console: Console) -> None:
+def _print_levels(report: Report, console: Console) -> None:
     """How much of the parameter space was reached, and what was not, by name."""
     counts = []
     for strength, name in enumerate(_TUPLES, start=1):
         reached, of = report.reached(strength)
         counts.append(f"{reached:,} of {of:,} {name}")
-    console.print(Text(f"cells of the parameter space: {', '.join(counts)} reached"), soft_wrap=True)
+    console.print(Text(f"levels of the parameter space: {', '.join(counts)} reached"), soft_wrap=True)
     for strength, (name, most) in enumerate(_TUPLES.items(), start=1):
         missing = report.missing(strength)
         if missing:
-            shown = "; ".join(" with ".join(cells) for cells in missing[:most])
+            shown = "; ".join(" with ".join(levels) for levels in missing[:most])
             others = f"; and {len(missing) - most:,} more" if len(missing) > most else ""
             console.print(Text(f"{name} not reached: {shown}{others}"), soft_wrap=True)

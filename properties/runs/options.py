@@ -4,13 +4,15 @@ This imports neither torch nor what needs it, since the plugin is loaded in ever
 """
 
 import argparse
+import math
 import os
-from collections.abc import Callable, Iterable
+import reprlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from properties.trials.implementation import DEFAULT_IMPLEMENTATION
+from properties.trials.implementation import DEFAULT_IMPLEMENTATION, CannotRun
 
 DEFAULT_DEVICE = "cpu"
 DEFAULT_STRENGTH = 2
@@ -34,7 +36,7 @@ def duration(text: str) -> float:
 
 @dataclass(frozen=True)
 class Profile:
-    """How much a run does: random cases, and whether pairs (2) or triples (3) of cells are all reached."""
+    """How much a run does: random cases, and whether pairs (2) or triples (3) of levels are all reached."""
 
     cases: int
     strength: int
@@ -95,8 +97,60 @@ def something(text: str) -> str:
     return text
 
 
+def path(text: str) -> Path:
+    """A file or folder."""
+    return Path(something(text))
+
+
 def _as_it_is(value: Any) -> Any:
     return value
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What an argument of ``verify`` must be: in words, and whether a value is that; or None where it is optional."""
+
+    words: str
+    holds: Callable[[Any], bool]
+    optional: bool = False
+
+
+def _whole(words: str, low: int, high: float = math.inf, *, optional: bool = False) -> Kind:
+    return Kind(words, lambda n: isinstance(n, int) and not isinstance(n, bool) and low <= n <= high, optional)
+
+
+def _names(words: str, *, optional: bool = False) -> Kind:
+    def holds(names: Any) -> bool:
+        sequence = isinstance(names, Sequence) and not isinstance(names, str | bytes)
+        return sequence and len(names) > 0 and all(isinstance(name, str) for name in names)
+
+    return Kind(f"a sequence of {words}, at least one", holds, optional)
+
+
+def _seconds(*, optional: bool = False) -> Kind:
+    def holds(seconds: Any) -> bool:
+        return isinstance(seconds, int | float) and not isinstance(seconds, bool) and 0 < seconds < math.inf
+
+    return Kind("a positive number of seconds", holds, optional)
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str | os.PathLike) and bool(str(value).strip()) and "\0" not in str(value)
+
+
+def _are_reasons(value: Any) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(word, str) for pair in value.items() for word in pair)
+
+
+_SWITCH = Kind("True or False", lambda value: isinstance(value, bool))
+_PATH = Kind("the path of a folder", _is_path, optional=True)
+_TEXT = Kind("a text such as cpu or cuda", lambda value: isinstance(value, str) and bool(value.strip()))
+_REASONS = Kind("a mapping of properties to reasons", _are_reasons, optional=True)
+# More take weeks, and a plan names every shard of them.
+MOST_CASES = 10_000_000
+MOST_JOBS = 1024
+# Shapes of the small scope beyond it cost more than a case may.
+MOST_MARGIN = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +162,7 @@ class Option:
         details: how a command line takes it: arguments of ``add_argument`` and of ``addoption``.
         doors: the commands that take it, and pytest.
         argument: its name as an argument of ``verify``; empty where that has none.
+        kind: what that must be; None where whoever takes it finds out.
         default: of the argument.
         converted: gives the argument from what stands on a command line.
         planned: whether a plan settles it, so that a run that is resumed cannot be given another one.
@@ -118,6 +173,7 @@ class Option:
     details: dict[str, Any]
     doors: tuple[str, ...] = ("run", "pytest")
     argument: str = ""
+    kind: Kind | None = None
     default: Any = None
     converted: Callable[[Any], Any] = _as_it_is
     planned: bool = False
@@ -130,7 +186,7 @@ class Option:
 
 
 _HOW_MUCH = ", ".join(
-    f"{name} ({profile.cases:,} random cases, every {'pair' if profile.strength == 2 else 'triple'} of cells)"
+    f"{name} ({profile.cases:,} random cases, every {'pair' if profile.strength == 2 else 'triple'} of levels)"
     for name, profile in PROFILES.items()
 )
 _RECORDS = ("replay", "explain", "script")
@@ -155,6 +211,7 @@ OPTIONS = (
         "seed",
         {"type": int, "metavar": "N", "help": "the run seed, which repeats a run (default: a fresh one, printed)"},
         argument="seed",
+        kind=_whole("an integer, at least 0", 0, optional=True),
         planned=True,
         repeated="always",
     ),
@@ -162,6 +219,7 @@ OPTIONS = (
         "cases",
         {"type": int, "metavar": "N", "help": "random cases to draw (default: those of the profile)"},
         argument="cases",
+        kind=_whole(f"a number of cases, from 0 to {MOST_CASES:,}", 0, MOST_CASES),
         default=PROFILES[DEFAULT_PROFILE].cases,
         planned=True,
         repeated="always",
@@ -170,6 +228,7 @@ OPTIONS = (
         "only",
         {"type": names, "metavar": "NAMES", "help": "properties or clauses to check, such as values_exact,C8"},
         argument="only",
+        kind=_names("properties and clauses", optional=True),
         planned=True,
         repeated="always",
     ),
@@ -182,6 +241,7 @@ OPTIONS = (
         },
         ("run", "pytest", *_RECORDS),
         argument="device",
+        kind=_TEXT,
         default=DEFAULT_DEVICE,
         planned=True,
         repeated="changed",
@@ -190,6 +250,7 @@ OPTIONS = (
         "dtypes",
         {"type": names, "metavar": "NAMES", "help": "some of float64,float32,bfloat16,float16 (default: all)"},
         argument="dtypes",
+        kind=_names("dtypes", optional=True),
         planned=True,
         repeated="changed",
     ),
@@ -200,6 +261,7 @@ OPTIONS = (
             "help": "contract: what every layer must satisfy (default); robust: also what a careful one does",
         },
         argument="levels",
+        kind=_names("levels"),
         default=("contract",),
         converted=lambda level: {"contract": ("contract",), "robust": ("contract", "robust")}[level],
         planned=True,
@@ -213,6 +275,7 @@ OPTIONS = (
             "help": "a property that may fail, and why; it is an error if it passes (may be repeated)",
         },
         argument="expected_failures",
+        kind=_REASONS,
         converted=dict,
         planned=True,
     ),
@@ -222,10 +285,11 @@ OPTIONS = (
         {
             "type": int,
             "metavar": "N",
-            "help": "how many cells of the parameter space to lead the run to together: 2 for every pair, 3 for every "
+            "help": "how many levels of the parameter space to lead the run to together: 2 for every pair, 3 for every "
             "triple, 0 for none (default: as the profile has it)",
         },
         argument="strength",
+        kind=Kind("0, 2 for pairs or 3 for triples", lambda n: type(n) is int and n in (0, 2, 3)),
         default=DEFAULT_STRENGTH,
         planned=True,
         repeated="changed",
@@ -238,19 +302,34 @@ OPTIONS = (
             "help": "raise the largest patch size, stride and size of the small scope by N each (default: 0)",
         },
         argument="scope_margin",
+        kind=_whole(f"an integer from 0 to {MOST_MARGIN}", 0, MOST_MARGIN),
         default=0,
+        planned=True,
+        repeated="changed",
+    ),
+    Option(
+        "scope-sample",
+        {
+            "type": int,
+            "metavar": "N",
+            "help": "check one of N shapes of the small scope, chosen by the run seed (default: 1, all of them)",
+        },
+        argument="scope_sample",
+        kind=_whole("an integer, at least 1", 1),
+        default=1,
         planned=True,
         repeated="changed",
     ),
     Option(
         "regressions",
         {
-            "type": Path,
+            "type": path,
             "metavar": "DIR",
             "help": "folder of records: replayed first, and one is written for every failure",
         },
         ("run", "pytest", "merge"),
         argument="regressions",
+        kind=_PATH,
     ),
     Option(
         "case-timeout",
@@ -262,15 +341,17 @@ OPTIONS = (
         },
         ("run", "pytest", "replay", "explain"),
         argument="case_timeout",
+        kind=_seconds(),
         default=DEFAULT_CASE_TIMEOUT,
     ),
     Option(
-        "json", {"type": Path, "metavar": "FILE", "help": "write the report as JSON, too"}, ("run", "pytest", "merge")
+        "json", {"type": path, "metavar": "FILE", "help": "write the report as JSON, too"}, ("run", "pytest", "merge")
     ),
     Option(
         "no-shrink",
         {"action": "store_true", "default": False, "help": "do not look for the smallest case of a failure"},
         argument="shrink",
+        kind=_SWITCH,
         default=True,
         converted=lambda no_shrink: not no_shrink,
     ),
@@ -279,18 +360,21 @@ OPTIONS = (
         {"type": duration, "metavar": "TIME", "help": "stop between cases after 90s, 10m, 2h"},
         ("run",),
         argument="budget",
+        kind=_seconds(optional=True),
     ),
     Option(
         "jobs",
         {"type": count, "metavar": "N", "help": "processes (default: one for each core)"},
         ("run",),
         argument="jobs",
+        kind=_whole(f"a number of processes up to {MOST_JOBS}, or 0 for this one", 0, MOST_JOBS, optional=True),
     ),
     Option(
         "fail-fast",
         {"action": "store_true", "help": "stop after the first case that fails"},
         ("run",),
         argument="fail_fast",
+        kind=_SWITCH,
         default=False,
     ),
     Option(
@@ -310,13 +394,13 @@ OPTIONS = (
     ),
     Option(
         "run-dir",
-        {"type": Path, "metavar": "DIR", "help": "new folder to keep the run in (default: a temporary one)"},
+        {"type": path, "metavar": "DIR", "help": "new folder to keep the run in (default: a temporary one)"},
         ("run",),
         planned=True,
     ),
     Option(
         "resume",
-        {"type": Path, "metavar": "DIR", "help": "go on with the run in this folder; it has the plan"},
+        {"type": path, "metavar": "DIR", "help": "go on with the run in this folder; it has the plan"},
         ("run",),
     ),
     Option(
@@ -340,6 +424,20 @@ def add_options(add: Callable[..., Any], door: str, prefix: str = "") -> None:
     for option in OPTIONS:
         if door in option.doors:
             add(f"--{prefix}{option.flag}", **option.details)
+
+
+def check_arguments(given: Mapping[str, Any]) -> None:
+    """Check arguments of ``verify`` by themselves; whether they exist here and fit together is found out later.
+
+    Raises:
+        CannotRun: where one is not what it must be.
+    """
+    for option in OPTIONS:
+        kind, value = option.kind, given.get(option.argument)
+        if option.argument not in given or kind is None or (value is None and kind.optional):
+            continue
+        if not kind.holds(value):
+            raise CannotRun(f"{option.argument} must be {kind.words}, got {reprlib.repr(value)}")
 
 
 def given_arguments(value_of: Callable[[str], Any], options: Iterable[Option]) -> dict[str, Any]:

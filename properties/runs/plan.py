@@ -7,17 +7,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from properties.cases import small_scope
 from properties.cases.case import DTYPES, Case
 from properties.cases.landmarks import huge, in_tf32, landmarks
 from properties.cases.space import Space
 from properties.contract import LEVELS
-from properties.failures.record import Record, read_folder, versions
+from properties.failures.record import Record, printable, read_folder, versions
 from properties.laws import LAWS
 from properties.laws.law import Law
 from properties.laws.retired import RETIRED
 from properties.runs import sharding
-from properties.runs.options import DEFAULT_PROFILE, DEFAULT_STRENGTH, PLANNED, PROFILES, given_arguments
+from properties.runs.options import (
+    DEFAULT_PROFILE,
+    DEFAULT_STRENGTH,
+    PLANNED,
+    PROFILES,
+    check_arguments,
+    given_arguments,
+)
 from properties.runs.shard_names import (
     COMPILED_STEERED,
     COPIES,
@@ -61,6 +67,7 @@ class Plan:
     only: tuple[str, ...]
     expected_failures: Mapping[str, str]
     scope_margin: int = 0
+    scope_sample: int = 1
     strength: int = DEFAULT_STRENGTH
     regressions: Mapping[str, Record] = field(default_factory=dict)
     part: tuple[int, int] = (1, 1)
@@ -120,7 +127,7 @@ class Plan:
 
     @property
     def space(self) -> Space:
-        """Which cells of the parameter space this run can reach."""
+        """Which levels of the parameter space this run can reach."""
         on = {prop.on for prop in self.properties}
         return Space(
             self.dtypes,
@@ -170,6 +177,7 @@ class Plan:
             "expected_failures": dict(self.expected_failures),
             "strength": self.strength,
             "scope_margin": self.scope_margin,
+            "scope_sample": self.scope_sample,
         }
 
     @classmethod
@@ -237,18 +245,6 @@ class Plan:
         return {f"{shard}/{i}": case for i, case in enumerate(sharding.cases_of(self, shard))}
 
 
-def _check_numbers(cases: object, seed: object, scope_margin: object, strength: object) -> None:
-    if isinstance(cases, bool) or not isinstance(cases, int) or cases < 0:
-        raise CannotRun(f"cases must be a number of cases, at least 0, got {cases!r}")
-    most = small_scope.MOST_MARGIN
-    if isinstance(scope_margin, bool) or not isinstance(scope_margin, int) or not 0 <= scope_margin <= most:
-        raise CannotRun(f"scope_margin must be an integer from 0 to {most}, got {scope_margin!r}")
-    if isinstance(strength, bool) or strength not in (0, 2, 3):
-        raise CannotRun(f"strength must be 0, 2 for pairs or 3 for triples, got {strength!r}")
-    if seed is not None and (isinstance(seed, bool) or not isinstance(seed, int) or seed < 0):
-        raise CannotRun(f"seed must be an integer, at least 0, got {seed!r}")
-
-
 def make_plan(
     implementation: Implementation | str,
     *,
@@ -260,6 +256,7 @@ def make_plan(
     only: Sequence[str] | None = None,
     expected_failures: Mapping[str, str] | None = None,
     scope_margin: int = 0,
+    scope_sample: int = 1,
     strength: int = DEFAULT_STRENGTH,
     regressions: Path | Mapping[str, Record] | None = None,
 ) -> Plan:
@@ -270,14 +267,10 @@ def make_plan(
     Raises:
         CannotRun: where something does not exist here, or does not fit together.
     """
+    # The records may be given as such, where a plan is read again.
+    check_arguments({name: value for name, value in locals().items() if name != "regressions"})
     found, name = resolve(implementation)
-    _check_numbers(cases, seed, scope_margin, strength)
     names = [prop.name for prop in LAWS]
-    for option, given in (("only", only), ("levels", levels), ("dtypes", dtypes)):
-        if isinstance(given, str):
-            raise CannotRun(f"{option} must be a sequence of names, got the string {given!r}")
-    if only is not None and not only:
-        raise CannotRun("only must not be empty; None means every property")
     selectors = tuple(RETIRED[name][0].name if name in RETIRED else name for name in only or ())
     expected_failures = {
         RETIRED[name][0].name if name in RETIRED else name: reason for name, reason in (expected_failures or {}).items()
@@ -287,8 +280,6 @@ def make_plan(
     _known("expected_failures", expected_failures, names)
     _known("levels", levels, LEVELS)
     _known("dtypes", dtypes or (), DTYPES)
-    if not levels or (dtypes is not None and not dtypes):
-        raise CannotRun("levels and dtypes must not be empty")
     chosen = tuple(
         prop
         for prop in LAWS
@@ -298,9 +289,7 @@ def make_plan(
     )
     if elsewhere := [prop.name for prop in chosen if not prop.runs_on(device)]:
         raise CannotRun(f"only names {', '.join(elsewhere)}, which {chosen[0].device} alone can run, not {device!r}")
-    records, problems = (regressions, []) if isinstance(regressions, Mapping) else read_folder(regressions)
-    if problems:
-        raise CannotRun("\n  ".join(["some of the records to replay first cannot be read:", *problems]))
+    records = regressions if isinstance(regressions, Mapping) else _records(regressions)
     return Plan(
         found,
         name,
@@ -313,9 +302,22 @@ def make_plan(
         selectors,
         expected_failures,
         scope_margin,
+        scope_sample,
         strength,
         records,
     )
+
+
+def _records(folder: Path | None) -> dict[str, Record]:
+    try:
+        if folder is not None and folder.exists() and not folder.is_dir():
+            raise CannotRun(f"regressions must be the path of a folder, and {folder} is none")
+        records, problems = read_folder(folder)
+    except OSError as error:
+        raise CannotRun(f"regressions cannot be read: {printable(error)}") from error
+    if problems:
+        raise CannotRun("\n  ".join(["some of the records to replay first cannot be read:", *problems]))
+    return records
 
 
 def plan_from_options(option: Callable[[str], Any]) -> Plan:

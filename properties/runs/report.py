@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from properties.cases.case import AUTOCAST
-from properties.cases.factors import CELLS, Bools, marked, named, together
+from properties.cases.factors import LEVELS, Bools, marked, named, together
 from properties.cases.space import possible
 from properties.failures.record import Record
 from properties.laws.law import Law
@@ -17,7 +17,7 @@ from properties.runs.result import Found, ShardResult, Tally
 
 # Properties that ran on a smaller part of the cases that were meant for them are told, so many of them by name.
 _THIN, _SHOWN = 0.5, 3
-# What a case is judged with once more, and counts as on that axis alone.
+# What a case is judged with once more, and counts as on that factor alone.
 _AGAIN = {"batch": ("0",), "autocast": AUTOCAST[1:]}
 
 
@@ -85,35 +85,35 @@ class Report:
 
     @property
     def coverage(self) -> dict[str, dict[str, int]]:
-        """For every axis of the parameter space, the number of cases in each of its cells, zeros included.
+        """For every factor of the parameter space, the number of cases in each of its levels, zeros included.
 
         Only cases count on which some property said yes or no. Those that were judged with an empty batch, or under
-        autocast, too, count once more along that axis alone.
+        autocast, too, count once more along that factor alone.
         """
-        found = {axis: dict.fromkeys(along, 0) for axis, along in CELLS.items()}
+        found = {factor: dict.fromkeys(along, 0) for factor, along in LEVELS.items()}
         for row, count in self._rows.items():
-            reached = dict(zip(CELLS, (int(digit) for digit in row), strict=True))
-            again = [axis for axis, once_more in _AGAIN.items() if CELLS[axis][reached[axis]] in once_more]
-            for axis in again or CELLS:
-                found[axis][CELLS[axis][reached[axis]]] += count
+            reached = dict(zip(LEVELS, (int(digit) for digit in row), strict=True))
+            again = [factor for factor, once_more in _AGAIN.items() if LEVELS[factor][reached[factor]] in once_more]
+            for factor in again or LEVELS:
+                found[factor][LEVELS[factor][reached[factor]]] += count
         return found
 
     def reached(self, strength: int) -> tuple[int, int]:
-        """How many combinations of so many cells of the parameter space were reached, and how many are possible.
+        """How many combinations of so many levels of the parameter space were reached, and how many are possible.
 
         Args:
-            strength: 1 for single cells, 2 for pairs, 3 for triples.
+            strength: 1 for single levels, 2 for pairs, 3 for triples.
         """
         every = possible(self.plan.space, strength)
         return int((every & self._together[strength]).sum()), int(every.sum())
 
     def missing(self, strength: int) -> list[tuple[str, ...]]:
-        """The combinations of so many cells that are possible and were not reached, by name."""
+        """The combinations of so many levels that are possible and were not reached, by name."""
         return named(possible(self.plan.space, strength) & ~self._together[strength])
 
     @cached_property
     def _rows(self) -> Counter[str]:
-        """Cases by their cells."""
+        """Cases by their levels."""
         rows: Counter[str] = Counter()
         for result in self.results:
             rows.update(result.rows)
@@ -121,7 +121,7 @@ class Report:
 
     @cached_property
     def _together(self) -> dict[int, Bools]:
-        """Which single cells, pairs and triples were reached."""
+        """Which single levels, pairs and triples were reached."""
         table = marked(self._rows)
         return {strength: together(table, strength) for strength in (1, 2, 3)}
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from properties.cases.case import Case
-from properties.cases.factors import cells, emptied, row
+from properties.cases.factors import emptied, levels, row
 from properties.cases.shrinking import complexity
 from properties.laws import LAWS
 from properties.runs.shard_names import LANDMARKS
@@ -78,15 +78,15 @@ class Tally:
     lost: dict[str, int] = field(default_factory=dict)
     not_judged: dict[str, int] = field(default_factory=dict)
     broken: int = 0
-    slack: float | None = None
+    error_over_bound: float | None = None
     smallest_failure: Found | None = None
 
     @classmethod
     def of(cls, case: Case, verdict: Verdict, shard: str, died: str | None = None) -> Self:
         """One verdict, counted."""
         match verdict:
-            case Passed(slack=slack):
-                return cls(passed=1, slack=slack)
+            case Passed(error_over_bound=error_over_bound):
+                return cls(passed=1, error_over_bound=error_over_bound)
             case Failed():
                 return cls(failed=1, smallest_failure=Found(case.to_json(), shard, died))
             case Inapplicable(reason, torch_fault, broken):
@@ -112,7 +112,11 @@ class Tally:
 
     def merged(self, other: Self) -> "Tally":
         """Both, as if they had been counted together."""
-        slacks = [slack for slack in (self.slack, other.slack) if slack is not None]
+        errors = [
+            error_over_bound
+            for error_over_bound in (self.error_over_bound, other.error_over_bound)
+            if error_over_bound is not None
+        ]
         failures = [found for found in (self.smallest_failure, other.smallest_failure) if found is not None]
         return Tally(
             self.passed + other.passed,
@@ -121,20 +125,20 @@ class Tally:
             dict(Counter(self.lost) + Counter(other.lost)),
             dict(Counter(self.not_judged) + Counter(other.not_judged)),
             self.broken + other.broken,
-            max(slacks, default=None),
+            max(errors, default=None),
             min(failures, key=lambda found: complexity(Case.from_json(found.case)), default=None),
         )
 
 
 @dataclass
 class ShardResult:
-    """What one shard found: tallies by property, cases run, cells reached.
+    """What one shard found: tallies by property, cases run, levels reached.
 
-    ``rows`` counts the cases that some property judged, by the cells that they fall into (see ``factors.row``); a case
-    that was judged with an empty batch, or under autocast, falls into the cells of that one, too. ``shapes`` counts the
-    unlike patch sizes, strides and sizes. ``misses`` gives, for each exact property, the probability with which a wrong
-    bilinear map would have passed on the shape where that is largest. ``deaths`` counts the checks that a process did
-    not survive, ``left_out`` the cases that were given up after too many of them.
+    ``rows`` counts the cases that some property judged, by the levels that they fall into (see ``factors.row``); a case
+    that was judged with an empty batch, or under autocast, falls into the levels of that one, too. ``shapes`` counts
+    the unlike patch sizes, strides and sizes. ``false_passes`` gives, for each exact property, the probability with
+    which a wrong bilinear map would have passed on the shape where that is largest. ``deaths`` counts the checks that a
+    process did not survive, ``left_out`` the cases that were given up after too many of them.
     """
 
     shard: str
@@ -143,7 +147,7 @@ class ShardResult:
     rows: dict[str, int] = field(default_factory=dict)
     tallies: dict[str, Tally] = field(default_factory=dict)
     shapes: int = 0
-    misses: dict[str, float] = field(default_factory=dict)
+    false_passes: dict[str, float] = field(default_factory=dict)
     deaths: int = 0
     left_out: int = 0
 
@@ -173,33 +177,37 @@ class ShardResult:
 def gather(shard: str, results: Iterable[CaseResult]) -> ShardResult:
     """The results of the cases of a shard, counted."""
     found = ShardResult(shard)
-    misses: dict[tuple[object, ...], dict[str, float]] = {}
+    false_passes: dict[tuple[object, ...], dict[str, float]] = {}
     for result in results:
         case = result.case
-        shape = misses.setdefault((case.spec.data_dim, case.spec.patch_size, case.spec.step, case.input.sizes), {})
+        shape = false_passes.setdefault(
+            (case.spec.data_dim, case.spec.patch_size, case.spec.effective_stride, case.input.sizes), {}
+        )
         for name, verdict in result.verdicts.items():
             one = Tally.of(case, verdict, shard, result.died.get(name))
             found.tallies[name] = found.tallies.get(name, Tally()).merged(one)
             if isinstance(verdict, Passed):
-                shape[name] = shape.get(name, 1.0) * (1.0 if verdict.miss is None else verdict.miss)
+                shape[name] = shape.get(name, 1.0) * (1.0 if verdict.false_pass is None else verdict.false_pass)
         found.cases += 1
         if shard == LANDMARKS:
             found.landmarks.append(result.name)
         for reached in _reached(result):
             found.rows[row(reached)] = found.rows.get(row(reached), 0) + 1
-    found.shapes = len(misses)
-    for name in sorted({name for shape in misses.values() for name, miss in shape.items() if miss < 1}):
-        found.misses[name] = max(shape[name] for shape in misses.values() if name in shape)
+    found.shapes = len(false_passes)
+    for name in sorted(
+        {name for shape in false_passes.values() for name, false_pass in shape.items() if false_pass < 1}
+    ):
+        found.false_passes[name] = max(shape[name] for shape in false_passes.values() if name in shape)
     return found
 
 
 def _reached(result: CaseResult) -> Iterator[dict[str, str]]:
-    """The cells in which some property said yes or no."""
+    """The levels in which some property said yes or no."""
     judged = {name for name, verdict in result.verdicts.items() if not isinstance(verdict, Inapplicable | NotJudged)}
     compiled = bool(judged & _COMPILED)
     if judged:
-        yield cells(result.case, compiled=compiled)
+        yield levels(result.case, compiled=compiled)
     if judged & _AUTOCASTING:
-        yield cells(result.case, compiled=compiled, autocast=True)
+        yield levels(result.case, compiled=compiled, autocast=True)
     if judged & _EMPTYING:
-        yield emptied(cells(result.case))
+        yield emptied(levels(result.case))

@@ -61,7 +61,8 @@ def shards(plan: "Plan", kind: str) -> list[str]:
     elif kind == COPIES:
         count = _copies(plan)
     elif is_small(kind):
-        count = small_scope.count(data_dim_of(kind), plan.scope_margin)
+        every, left_out = small_scope.count(data_dim_of(kind), plan.scope_margin), plan.seed % plan.scope_sample
+        count = max(0, math.ceil((every - left_out) / plan.scope_sample))
     else:
         count = len(_every(plan, kind))
     return [name_of(kind, number) for number in range(math.ceil(count / KINDS[kind]))]
@@ -82,8 +83,9 @@ def cases_of(plan: "Plan", shard: str) -> tuple[Case, ...]:
             draw_histories(f"{plan.seed}/{shard}", min(most, _copies(plan) - first), plan.dtypes, copies=True)
         )
     elif is_small(kind):
-        shapes = small_scope.small_scope(data_dim_of(kind), plan.dtypes, plan.scope_margin, first, most)
-        found = tuple(shapes)
+        left_out, every = plan.seed % plan.scope_sample, plan.scope_sample
+        places = range(left_out + first * every, left_out + (first + most) * every, every)
+        found = tuple(small_scope.small_scope(data_dim_of(kind), plan.dtypes, plan.scope_margin, places))
     else:
         found = _every(plan, kind)[first : first + most]
     if plan.device.startswith("cuda") and kind in (RANDOM, STEERED):

@@ -8,11 +8,11 @@ from tempfile import TemporaryDirectory
 from properties.runs.engine import Workers, carry_out
 from properties.runs.journal import Journal
 from properties.runs.local_workers import LocalWorkers
-from properties.runs.options import DEFAULT_CASE_TIMEOUT, DEFAULT_STRENGTH, cores
+from properties.runs.options import DEFAULT_CASE_TIMEOUT, DEFAULT_STRENGTH, check_arguments, cores
 from properties.runs.plan import Plan, make_plan
 from properties.runs.report import Report
 from properties.runs.this_process import ThisProcess
-from properties.trials.implementation import CannotRun, Implementation
+from properties.trials.implementation import Implementation
 
 
 def verify(
@@ -30,6 +30,7 @@ def verify(
     shrink: bool = True,
     regressions: str | Path | None = None,
     scope_margin: int = 0,
+    scope_sample: int = 1,
     strength: int = DEFAULT_STRENGTH,
     jobs: int | None = None,
     case_timeout: float = DEFAULT_CASE_TIMEOUT,
@@ -51,7 +52,8 @@ def verify(
         shrink: look for the smallest case of every failure.
         regressions: folder of records: those in it are replayed first, and one is written for every failure.
         scope_margin: how much to raise each bound of the small scope, whose shapes are all checked.
-        strength: how many cells of the parameter space to lead the run to together: 2 reaches every possible pair, 3
+        scope_sample: check one of so many of these shapes, which follow from the seed, instead of all.
+        strength: how many levels of the parameter space to lead the run to together: 2 reaches every possible pair, 3
             every triple, 0 only what is drawn.
         jobs: processes to judge in, so that a layer that ends one has failed; None means one for each core, and 0 that
             this process judges, as it does where no other one can import the implementation. The report says so.
@@ -64,6 +66,7 @@ def verify(
         CannotRun: where the arguments do not fit, the implementation cannot be imported, or the device is absent.
         OracleError: where the oracles are wrong on this machine.
     """
+    check_arguments(locals())
     folder = None if regressions is None else Path(regressions)
     plan = make_plan(
         implementation,
@@ -75,6 +78,7 @@ def verify(
         only=only,
         expected_failures=expected_failures,
         scope_margin=scope_margin,
+        scope_sample=scope_sample,
         strength=strength,
         regressions=folder,
     )
@@ -102,11 +106,6 @@ def run(
     case_timeout: float = DEFAULT_CASE_TIMEOUT,
 ) -> Report:
     """Carry out a plan in a folder that is gone afterwards; ``verify`` says what the arguments mean."""
-    for name, seconds in (("budget", budget), ("case_timeout", case_timeout)):
-        if seconds is not None and not (isinstance(seconds, int | float) and seconds > 0):
-            raise CannotRun(f"{name} must be a positive number of seconds, got {seconds!r}")
-    if jobs is not None and (isinstance(jobs, bool) or not isinstance(jobs, int) or jobs < 0):
-        raise CannotRun(f"jobs must be a number of processes, or 0 for this one, got {jobs!r}")
     with TemporaryDirectory(prefix="patchify-run-") as folder:
         journal = Journal(Path(folder))
         why = _not_isolated(plan, jobs)

@@ -93,10 +93,12 @@ def best_backend() -> str:
 
 
 def later_cases(case: Case) -> list[Case]:
-    """The same layer with other batches and sizes: as many pixels are left over, but there are more windows."""
+    """The same layer with other batches and sizes: the remainders are the same, but there are more windows."""
     found = []
     for batch, windows in _LATER:
-        extents = tuple(size + (windows + axis) * case.spec.step for axis, size in enumerate(case.input.sizes))
+        extents = tuple(
+            size + (windows + axis) * case.spec.effective_stride for axis, size in enumerate(case.input.sizes)
+        )
         try:
             later = replace(case, input=replace(case.input, batch=batch, sizes=extents))
         except CaseError:

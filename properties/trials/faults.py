@@ -60,7 +60,7 @@ def fault_behind(trial: Trial, verdict: Failed, dtype: torch.dtype) -> str:
     case, spec, where = trial.case, trial.case.spec, verdict.where
     if not isinstance(where, Place):
         return ""
-    kinds, numbers = {}, [spec.patch_size, spec.step]
+    kinds, numbers = {}, [spec.patch_size, spec.effective_stride]
     if trial.device.type == "cpu" and dtype == torch.bfloat16:
         kinds = _NOT_NUMBERS if "nan" in (verdict.observed, verdict.expected) else _WRONG_NUMBERS
     elif trial.device.type == "cuda":
@@ -95,8 +95,8 @@ def keeps_subnormals(trial: Trial, x: Tensor, expected: Tensor) -> bool:
     spec, weight = trial.case.spec, trial.values.weight.to(trial.device)
     with torch.no_grad():
         channels_first = with_plain_ones(x.movedim(-1, 1).contiguous())
-        convolution = _CONVOLUTIONS[spec.data_dim](channels_first, weight, None, spec.step).movedim(1, -1)
-        product = functional.linear(unfold.patches(x, spec.patch_size, spec.step), weight.flatten(1))
+        convolution = _CONVOLUTIONS[spec.data_dim](channels_first, weight, None, spec.effective_stride).movedim(1, -1)
+        product = functional.linear(unfold.patches(x, spec.patch_size, spec.effective_stride), weight.flatten(1))
         rows = torch.arange(len(expected), device=x.device)
         added = torch.zeros_like(product).index_add(0, rows, product)
     return all(torch.equal(tokens.double(), expected) for tokens in (convolution, product, added))
@@ -113,7 +113,9 @@ def corrupts_memory(trial: Trial) -> bool:
     if trial.device.type != "cpu" or "input" not in case.backward.requires_grad or best_backend() != "inductor":
         return False
     return "aten.unfold.default" in _operators(trial) and any(
-        script_fails("unfold_backward", each.input.dtype, each.input_shape, case.spec.patch_size, case.spec.step)
+        script_fails(
+            "unfold_backward", each.input.dtype, each.input_shape, case.spec.patch_size, case.spec.effective_stride
+        )
         for each in (case, *later_cases(case))
     )
 

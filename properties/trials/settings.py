@@ -56,7 +56,7 @@ SETTINGS: dict[str, Setting] = {
 def undisturbed(device: str, *, tf32: bool = False) -> Iterator[None]:
     """Keep torch's random state, its settings and the warnings of the caller as they are.
 
-    Inside there is one thread, since the number of threads changes the order of summation and so the slack that is
+    Inside there is one thread, since the number of threads changes the order of summation and so the errors that are
     reported; gradients are on, autocast is off and TF32 as asked, whatever the caller is in. Settings that the
     implementation changes do not reach the next trial. Its warnings are not judged, and where the caller has made
     warnings errors, they would be.

@@ -102,7 +102,7 @@ class Trial:
     def begin(self) -> None:
         """Count anew, for the next law: its expectations, and the largest error over its bound."""
         self.expectations = 0
-        self.slack: float | None = None
+        self.error_over_bound: float | None = None
         self.unjudged = ""
 
     def expect(
@@ -178,7 +178,7 @@ class Trial:
         if isinstance(outcome, Failed):
             raise Violation(outcome)
         if outcome is not None:
-            self.slack = max(outcome, self.slack or 0.0)
+            self.error_over_bound = max(outcome, self.error_over_bound or 0.0)
 
     def shaped(self, what: str, found: object, shape: Sequence[int]) -> Tensor:
         """Expect a tensor of a shape, and return it.
@@ -421,7 +421,7 @@ class Trial:
     def _strided_pixels(self) -> set[tuple[str, tuple[int, ...], int, int]]:
         """What the fault may befall: dtype, shape, patch_size 1 and stride of the layer's convolutions of one pixel."""
         spec = self.case.spec
-        if spec.patch_size > 1 or spec.step == 1:
+        if spec.patch_size > 1 or spec.effective_stride == 1:
             return set()
         return {
             (str(x.dtype).removeprefix("torch."), tuple(x.movedim(1, -1).shape), 1, max(strides))
@@ -434,14 +434,14 @@ class Trial:
         """What the fault may befall: dtype, shape, patch_size, stride and output channels of sequences in a row."""
         spec = self.case.spec
         many = spec.in_features > 1 and spec.out_features * spec.patch_size > _FEW
-        if not (many and spec.data_dim == 1 and 1 < spec.step < spec.patch_size):
+        if not (many and spec.data_dim == 1 and 1 < spec.effective_stride < spec.patch_size):
             return set()
         return {
             (
                 str(x.dtype).removeprefix("torch."),
                 (len(x), x.shape[-1], x.shape[1]),
                 spec.patch_size,
-                spec.step,
+                spec.effective_stride,
                 spec.out_features,
             )
             for x, strides in self._convolutions(input_gradient=True)
@@ -518,12 +518,14 @@ class Trial:
     def expected_tokens(self) -> Expectation:
         """The output by the oracle."""
         x, weight, bias = self._exact("x"), self._exact("weight"), self._exact("bias") if self.case.spec.bias else None
-        magnitude = unfold.forward(x.abs(), weight.abs(), None if bias is None else bias.abs(), self.case.spec.step)
+        magnitude = unfold.forward(
+            x.abs(), weight.abs(), None if bias is None else bias.abs(), self.case.spec.effective_stride
+        )
         terms: int | Tensor = self.case.spec.terms + (0 if bias is None else 1)
         if self.case.fill.sparse:
             there = None if bias is None else bias != 0
-            terms = _counted(unfold.forward, x != 0, weight != 0, there, self.case.spec.step)
-        return self._expect(unfold.forward(x, weight, bias, self.case.spec.step), magnitude, terms)
+            terms = _counted(unfold.forward, x != 0, weight != 0, there, self.case.spec.effective_stride)
+        return self._expect(unfold.forward(x, weight, bias, self.case.spec.effective_stride), magnitude, terms)
 
     def expected_gradient(self, name: str) -> Expectation:
         """The gradient of ``input``, ``weight`` or ``bias`` by the adjoint."""
@@ -537,12 +539,12 @@ class Trial:
     def _expected_input_gradient(self) -> Expectation:
         spec, sizes = self.case.spec, self.case.input.sizes
         cotangent, weight = self._exact("cotangent"), self._exact("weight")
-        terms: int | Tensor = spec.out_features * math.ceil(spec.patch_size / spec.step) ** spec.data_dim
+        terms: int | Tensor = spec.out_features * math.ceil(spec.patch_size / spec.effective_stride) ** spec.data_dim
         if self.case.fill.sparse:
-            terms = _counted(adjoint.input_gradient, cotangent != 0, weight != 0, sizes, spec.step)
+            terms = _counted(adjoint.input_gradient, cotangent != 0, weight != 0, sizes, spec.effective_stride)
         return self._expect(
-            adjoint.input_gradient(cotangent, weight, sizes, spec.step),
-            adjoint.input_gradient(cotangent.abs(), weight.abs(), sizes, spec.step),
+            adjoint.input_gradient(cotangent, weight, sizes, spec.effective_stride),
+            adjoint.input_gradient(cotangent.abs(), weight.abs(), sizes, spec.effective_stride),
             terms,
         )
 
@@ -551,10 +553,10 @@ class Trial:
         spec, cotangent, x = self.case.spec, self._exact("cotangent"), self._exact("x")
         terms: int | Tensor = self._tokens_in_all
         if self.case.fill.sparse:
-            terms = _counted(adjoint.weight_gradient, cotangent != 0, x != 0, spec.patch_size, spec.step)
+            terms = _counted(adjoint.weight_gradient, cotangent != 0, x != 0, spec.patch_size, spec.effective_stride)
         return self._expect(
-            adjoint.weight_gradient(cotangent, x, spec.patch_size, spec.step),
-            adjoint.weight_gradient(cotangent.abs(), x.abs(), spec.patch_size, spec.step),
+            adjoint.weight_gradient(cotangent, x, spec.patch_size, spec.effective_stride),
+            adjoint.weight_gradient(cotangent.abs(), x.abs(), spec.patch_size, spec.effective_stride),
             terms,
         )
 

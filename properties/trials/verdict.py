@@ -34,12 +34,12 @@ NOT_FINITE = "a value that is not finite"
 class Passed:
     """The law holds.
 
-    ``slack`` is the largest error over its bound, where there is a bound that is not zero. ``miss`` is the probability
-    with which a wrong bilinear map would have passed too, where that is known.
+    ``error_over_bound`` is the largest error over its bound, where there is a bound that is not zero. ``false_pass`` is
+    the probability with which a wrong bilinear map would have passed too, where that is known.
     """
 
-    slack: float | None = None
-    miss: float | None = None
+    error_over_bound: float | None = None
+    false_pass: float | None = None
 
 
 @dataclass(frozen=True)

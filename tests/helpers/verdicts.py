@@ -67,8 +67,8 @@ def lines(layer: str) -> list[str]:
 def told(verdict: Verdict) -> str:
     """A verdict on one line."""
     match verdict:
-        case Passed(slack=slack):
-            return f"passed {'' if slack is None else f'{slack:.2g}'}"
+        case Passed(error_over_bound=error_over_bound):
+            return f"passed {'' if error_over_bound is None else f'{error_over_bound:.2g}'}"
         case Failed():
             return f"failed at {verdict.where}: {verdict.what}"
         case Inapplicable():

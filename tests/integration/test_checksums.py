@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from properties.cases.case import Case
-from properties.cases.factors import CELLS, cells
+from properties.cases.factors import LEVELS, levels
 from properties.trials.trial import Trial
 from tests.helpers import pythons
 from tests.helpers.checksums import CASES, FILE, STORED, checksum, of_values
@@ -67,8 +67,8 @@ def test_values_under(version: str, cache: pytest.Cache) -> None:
     "axis", ["data_dim", "bias", "dtype", "layout", "weight layout", "fill", "gradients", "cotangent", "compiled"]
 )
 def test_stored_cases_reach_every_cell(axis: str) -> None:
-    reached = {cells(case, compiled=compiled)[axis] for case in CASES.values() for compiled in (False, True)}
-    assert reached == set(CELLS[axis])
+    reached = {levels(case, compiled=compiled)[axis] for case in CASES.values() for compiled in (False, True)}
+    assert reached == set(LEVELS[axis])
 
 
 if __name__ == "__main__":

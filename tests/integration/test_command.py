@@ -62,7 +62,7 @@ def test_passes(capsys: pytest.CaptureFixture[str]) -> None:
         "20 random cases and the landmarks; from patchify/layer.py"
     )
     assert re.split("  +", lines[1]) == [
-        *("property", "clause", "level", "checks", "inapplicable", "worst slack", "fails below", "verdict")
+        *("property", "clause", "level", "checks", "inapplicable", "error/bound", "fails below", "verdict")
     ]
     assert [line.split()[:4] for line in lines[2:4]] == [
         ["homogeneous", "C7", "contract", "19"],
@@ -129,7 +129,7 @@ def test_fresh_seed_repeats_the_run(capsys: pytest.CaptureFixture[str]) -> None:
         (("--implementation", "absent:Name"), r"cannot import implementation 'absent:Name': ModuleNotFoundError: .*"),
         (("--device", "cuda:99"), "device 'cuda:99' is not available: .+"),
         (("--implementation", "package"), "implementation must be of the form 'package.module:Name', got 'package'"),
-        (("--cases", "-1"), "cases must be a number of cases, at least 0, got -1"),
+        (("--cases", "-1"), "cases must be a number of cases, from 0 to 10,000,000, got -1"),
         (("--expected-failure", "nope=why"), "expected_failures names 'nope', which is none of: .*"),
     ],
 )

@@ -15,7 +15,7 @@ from patchify import Patchify
 from properties import Report, verify
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
 from properties.cases.drawing import draw_cases
-from properties.cases.factors import CELLS, NUMBER, Bools, cells, emptied, marked, named, row, together
+from properties.cases.factors import LEVELS, NUMBER, Bools, emptied, levels, marked, named, row, together
 from properties.cases.landmarks import landmarks
 from properties.reports.text import print_report
 from properties.runs.result import CaseResult, ShardResult, gather
@@ -108,13 +108,13 @@ def wanting(*names: str) -> Case:
         (wanting("input", "weight"), {"gradients": "input + weight"}),
     ],
 )
-def test_cells_of_a_case(case: Case, changes: dict[str, str]) -> None:
-    assert cells(case) == CELLS_OF_IMAGES | changes
+def test_levels_of_a_case(case: Case, changes: dict[str, str]) -> None:
+    assert levels(case) == CELLS_OF_IMAGES | changes
 
 
-def test_cells_under_a_compiler_and_of_an_empty_batch() -> None:
-    assert cells(IMAGES, compiled=True) == CELLS_OF_IMAGES | {"compiled": "static"}
-    assert emptied(cells(IMAGES)) == CELLS_OF_IMAGES | {"batch": "0"}
+def test_levels_under_a_compiler_and_of_an_empty_batch() -> None:
+    assert levels(IMAGES, compiled=True) == CELLS_OF_IMAGES | {"compiled": "static"}
+    assert emptied(levels(IMAGES)) == CELLS_OF_IMAGES | {"batch": "0"}
 
 
 def test_row_has_a_digit_for_every_axis() -> None:
@@ -127,22 +127,22 @@ def test_row_has_a_digit_for_every_axis() -> None:
 def by_hand(rows: Iterable[dict[str, str]], strength: int) -> set[tuple[str, ...]]:
     found = set()
     for reached in rows:
-        found |= set(combinations([f"{axis} {reached[axis]}" for axis in CELLS], strength))
+        found |= set(combinations([f"{axis} {reached[axis]}" for axis in LEVELS], strength))
     return found
 
 
 @pytest.mark.parametrize("strength", [1, 2, 3])
 @pytest.mark.parametrize("count", [0, 1, 2, 63, 64, 65, 130])
 def test_together_is_what_is_found_by_hand(strength: int, count: int) -> None:
-    rows = [cells(case) for case in draw_cases("coverage", 130)][:count]
+    rows = [levels(case) for case in draw_cases("coverage", 130)][:count]
     found = named(together(marked(map(row, rows)), strength))
     assert len(found) == len(set(found))
     assert set(found) == by_hand(rows, strength)
 
 
-def test_cells_of_one_axis_never_come_together() -> None:
+def test_levels_of_one_factor_never_come_together() -> None:
     every = np.ones((1, len(NUMBER)), dtype=bool)
-    sizes = [len(along) for along in CELLS.values()]
+    sizes = [len(along) for along in LEVELS.values()]
     for strength in (1, 2, 3):
         expected = sum(int(np.prod(chosen)) for chosen in combinations(sizes, strength))
         assert together(every, strength).sum() == expected
@@ -189,15 +189,15 @@ def test_report_of_a_run() -> None:
     missing = report.missing(3)
     assert len(missing) == triples[1] - triples[0]
     lines = text_of(report)
-    (at,) = (i for i, line in enumerate(lines) if line.startswith("cells of the parameter space: "))
+    (at,) = (i for i, line in enumerate(lines) if line.startswith("levels of the parameter space: "))
     assert lines[at] == (
-        f"cells of the parameter space: {PLAIN} of {PLAIN} singles, {pairs[0]:,} of {pairs[1]:,} pairs, "
+        f"levels of the parameter space: {PLAIN} of {PLAIN} singles, {pairs[0]:,} of {pairs[1]:,} pairs, "
         f"{triples[0]:,} of {triples[1]:,} triples reached"
     )
     shown = "; ".join(" with ".join(found) for found in missing[:6])
     assert lines[at + 1] == f"triples not reached: {shown}; and {len(missing) - 6:,} more"
     assert not any(line.startswith(("singles not", "pairs not")) for line in lines)
-    assert set(report.coverage) == set(CELLS)
+    assert set(report.coverage) == set(LEVELS)
     assert report.coverage["batch"]["0"] == 0
     assert report.coverage["batch"][">= 131073"] >= 1
 
@@ -220,18 +220,18 @@ def test_empty_batches_count_along_their_axis_alone() -> None:
     report = verify(Patchify, cases=10, seed=7, only=["empty_batch"], strength=0, dtypes=["float64"], jobs=0)
     assert report.coverage["batch"]["0"] == 10
     assert sum(report.coverage["batch"].values()) == 20
-    assert {sum(report.coverage[axis].values()) for axis in CELLS if axis != "batch"} == {10}
+    assert {sum(report.coverage[axis].values()) for axis in LEVELS if axis != "batch"} == {10}
     assert ("batch 0",) not in report.missing(1)
 
 
 def test_report_of_nothing() -> None:
     report = verify(Patchify, cases=0, seed=7, only=["homogeneous"], jobs=0)
     assert [report.reached(strength) for strength in (1, 2, 3)] == [(0, 0)] * 3
-    assert "cells of the parameter space: 0 of 0 singles, 0 of 0 pairs, 0 of 0 triples reached" in text_of(report)
+    assert "levels of the parameter space: 0 of 0 singles, 0 of 0 pairs, 0 of 0 triples reached" in text_of(report)
 
 
-def test_landmarks_fall_into_cells() -> None:
+def test_landmarks_fall_into_levels() -> None:
     def table(found: Iterable[Case]) -> Bools:
-        return marked(row(cells(case)) for case in found)
+        return marked(row(levels(case)) for case in found)
 
-    assert table(landmarks().values()).sum(axis=1).tolist() == [len(CELLS)] * len(landmarks())
+    assert table(landmarks().values()).sum(axis=1).tolist() == [len(LEVELS)] * len(landmarks())

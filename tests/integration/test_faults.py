@@ -131,7 +131,7 @@ def test_wrong_sums_of_torch_are_nobodys_fault(name: str) -> None:
     """Where torch's own convolution is wrong no layer is blamed for it, and ours, which avoids it there, is judged."""
     case = landmarks()[f"{name}, exact 1000, bfloat16"]
     found = values_exact.judge_case(case, ChannelsLastView)
-    if script_fails("convolution_sums", "bfloat16", case.input_shape, case.spec.patch_size, case.spec.step):
+    if script_fails("convolution_sums", "bfloat16", case.input_shape, case.spec.patch_size, case.spec.effective_stride):
         assert found == Inapplicable("torch's fault: its bfloat16 convolution gives wrong sums", torch_fault=True)
     else:
         assert isinstance(found, Passed)

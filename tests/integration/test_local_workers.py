@@ -300,7 +300,7 @@ def test_damaged_file_is_named_and_nothing_changes(
 @pytest.mark.parametrize(
     ("member", "value", "told"),
     [
-        ("cases", -5, "cases must be a number of cases, at least 0, got -5"),
+        ("cases", -5, "cases must be a number of cases, from 0 to 10,000,000, got -5"),
         ("strength", "2", "strength must be 0, 2 for pairs or 3 for triples, got '2'"),
         ("fingerprint", "another", "the source of patchify:Patchify is another one than when the run was begun"),
     ],

@@ -245,21 +245,21 @@ def test_worst_value_is_told() -> None:
     assert failed == Failed("3 of 4 values are wrong", Place("output", (0, 1, 0)), "nan", "2", "1")
 
 
-def test_slack_is_the_largest_error_over_its_bound() -> None:
+def test_sharpness_is_the_largest_error_over_its_bound() -> None:
     bounds = expectation([0, 1, 2, 0])
-    assert compared("values", found(1, 2.25, 4, 4), bounds, ALL) == Passed(slack=0.5)
-    assert compared("values", found(1, 2, 3, 4), expectation([0, 0, 0, 0]), ALL) == Passed(slack=None)
+    assert compared("values", found(1, 2.25, 4, 4), bounds, ALL) == Passed(error_over_bound=0.5)
+    assert compared("values", found(1, 2, 3, 4), expectation([0, 0, 0, 0]), ALL) == Passed(error_over_bound=None)
 
 
 def test_each_comparison_judges_its_own_values() -> None:
     bounds = expectation([0, 1, math.inf, 0])
     wrong_where_exact, wrong_where_bounded = found(2, 2, 3, 4), found(1, 9, 3, 4)
     assert isinstance(compared("values", wrong_where_exact, bounds, EXACT), Failed)
-    assert compared("values", wrong_where_exact, bounds, ROUNDED) == Passed(slack=0.0)
+    assert compared("values", wrong_where_exact, bounds, ROUNDED) == Passed(error_over_bound=0.0)
     assert compared("values", wrong_where_bounded, bounds, EXACT) == Passed()
     assert isinstance(compared("values", wrong_where_bounded, bounds, ROUNDED), Failed)
     # What may overflow is not judged.
-    assert compared("values", found(1, 2, math.nan, 4), bounds, ALL) == Passed(slack=0.0)
+    assert compared("values", found(1, 2, math.nan, 4), bounds, ALL) == Passed(error_over_bound=0.0)
     exact, real, wild = expectation([0] * 4), expectation([1] * 4), expectation([math.inf] * 4)
     right = found(1, 2, 3, 4)
     assert compared("values", right, real, EXACT) == Inapplicable("no value of this case is exact")

@@ -63,7 +63,7 @@ def test_passes(pytester: pytest.Pytester) -> None:
         ]
     )
     lines = table(result)
-    assert lines[0].split()[-4:] == ["slack", "fails", "below", "verdict"]
+    assert lines[0].split()[-4:] == ["error/bound", "fails", "below", "verdict"]
     assert [(line.split()[0], line.split()[3], line.split()[-1]) for line in lines[1:3]] == [
         ("homogeneous", "19", "passed"),
         ("zero_input_gives_bias", "19", "passed"),

@@ -56,7 +56,7 @@ def test_smallest_case(layer: type[nn.Module], expected: tuple[object, ...], why
     smallest = shrink(Case.from_json(found_first.case), lambda case: isinstance(prop.judge_case(case, layer), Failed))
 
     spec, given = smallest.spec, smallest.input
-    found = (spec.data_dim, spec.in_features, spec.out_features, spec.patch_size, spec.step, spec.bias)
+    found = (spec.data_dim, spec.in_features, spec.out_features, spec.patch_size, spec.effective_stride, spec.bias)
     assert (*found, given.batch, given.sizes) == expected, why
     # Whatever does not matter is as plain as it can be.
     assert (given.dtype, given.layout, smallest.weight_layout) == ("float64", "contiguous", "plain")

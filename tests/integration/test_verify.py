@@ -21,7 +21,7 @@ from oracles.agreement import OracleError
 from patchify import Patchify
 from properties import Report, VerificationFailed, verify
 from properties.cases.case import DTYPES
-from properties.cases.factors import CELLS
+from properties.cases.factors import LEVELS
 from properties.cases.landmarks import landmarks
 from properties.laws import LAWS
 from properties.laws.law import Law
@@ -58,7 +58,7 @@ def test_report_of_a_correct_layer() -> None:
     assert report.checks == {"returns_tensor": 20 + LANDMARKS, "homogeneous": 19}
     assert report.cases == 20 + LANDMARKS
     assert report.landmarks == tuple(landmarks())
-    assert {axis: tuple(counts) for axis, counts in report.coverage.items()} == CELLS
+    assert {axis: tuple(counts) for axis, counts in report.coverage.items()} == LEVELS
     assert {sum(counts.values()) for counts in report.coverage.values()} == {20 + LANDMARKS}
     assert report.verdict_line == (
         f"PASSED: patchify.layer:Patchify: 2 of 2 properties held in {39 + LANDMARKS} checks on {20 + LANDMARKS} cases "
@@ -320,7 +320,7 @@ def test_shrinking_can_be_switched_off() -> None:
 @pytest.mark.parametrize("width", [30, 120])
 def test_table_leaves_out_nothing(width: int) -> None:
     report = check(only=["zero_input_gives_bias"])
-    many = Tally(passed=195_101_000, slack=0.5)
+    many = Tally(passed=195_101_000, error_over_bound=0.5)
     result = replace(report.results[0], tallies={"zero_input_gives_bias": many})
     text = io.StringIO()
     print_report(replace(report, results=(result,)), Console(file=text, width=width))

@@ -60,7 +60,7 @@ def test_shapes() -> None:
     assert CASE.weight_shape == (5, 3, 4, 4)
     assert CASE.grid == (3, 3)
     assert CASE.output_shape == (2, 3, 3, 5)
-    assert (CASE.spec.terms, CASE.spec.step, Spec(patch_size=3).step) == (48, 2, 3)
+    assert (CASE.spec.terms, CASE.spec.effective_stride, Spec(patch_size=3).effective_stride) == (48, 2, 3)
 
 
 def test_everything_is_frozen() -> None:

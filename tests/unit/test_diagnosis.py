@@ -222,7 +222,7 @@ def test_form(id: str) -> None:
         (Only("weight_layout", ("channels_last",)), "where the weight is channels last"),
         (Only("stride", ("smaller than",)), "where the stride is smaller than the patch"),
         (Only("stride", ("smaller than", "larger than")), "where the stride is not equal to the patch"),
-        (Only("remainder", ("some",)), "where some pixels are left over after the last window"),
+        (Only("remainder", ("some",)), "where some pixels remain after the last window"),
         (Only("sizes", ("unequal",)), "where the sizes of the axes are unequal"),
         (Only("channels", ("equal",)), "where C_in and C_out are equal"),
         (Only("bias", ("without",)), "without a bias"),

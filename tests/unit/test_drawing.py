@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case, Fill, Spec
 from properties.cases.drawing import cases, draw_cases, inputs, sizes, specs
-from properties.cases.factors import CELLS, cells
+from properties.cases.factors import LEVELS, levels
 from properties.cases.small_scope import bounds, small_scope
 from properties.runs.plan import make_plan
 
@@ -117,17 +117,17 @@ def test_data_seeds_are_unique() -> None:
 
 
 def test_every_cell_is_reached() -> None:
-    reached = {axis: set[str]() for axis in CELLS}
+    reached = {axis: set[str]() for axis in LEVELS}
     for case in (*drawn(), *draw_cases("8/random0", 1000)):
-        for axis, cell in cells(case).items():
-            reached[axis].add(cell)
-    missing = {(axis, cell) for axis, possible in CELLS.items() for cell in possible if cell not in reached[axis]}
+        for axis, level in levels(case).items():
+            reached[axis].add(level)
+    missing = {(axis, level) for axis, possible in LEVELS.items() for level in possible if level not in reached[axis]}
     # A plan, not the generator, decides which cases are compiled; no batch is empty; autocast is for its own law.
     decided = {("batch", "0"), ("compiled", "automatic"), ("compiled", "static")}
     decided |= {("autocast", "bfloat16"), ("autocast", "float16")}
     # The largest numbers take most of what a case may cost, and are drawn once in a thousand cases or less.
     assert decided <= missing <= decided | {("windows", ">= 131073"), ("batch", ">= 131073")}
-    assert {axis: found - set(CELLS[axis]) for axis, found in reached.items() if found - set(CELLS[axis])} == {}
+    assert {axis: found - set(LEVELS[axis]) for axis, found in reached.items() if found - set(LEVELS[axis])} == {}
 
 
 def test_only_the_dtypes_and_dimensions_that_are_asked_for() -> None:
@@ -143,9 +143,9 @@ def test_sizes_are_built_from_windows_and_remainder(spec: Spec, data: st.DataObj
     assert len(found) == spec.data_dim
     most = {1: 7, 2: 4, 3: 3}[spec.data_dim]
     for size in found:
-        windows, remainder = divmod(size - spec.patch_size, spec.step)
+        windows, remainder = divmod(size - spec.patch_size, spec.effective_stride)
         assert 0 <= windows < most
-        assert 0 <= remainder < spec.step
+        assert 0 <= remainder < spec.effective_stride
 
 
 @given(cases())
@@ -172,7 +172,7 @@ def smallest(strategy: st.SearchStrategy[T], condition: Callable[[T], bool]) -> 
 
 def test_strategies_shrink_under_plain_given() -> None:
     assert smallest(cases(), lambda case: True) == Case(Spec(bias=True), backward=Backward((), "random"))
-    gap = smallest(cases(), lambda case: case.spec.step > case.spec.patch_size)
+    gap = smallest(cases(), lambda case: case.spec.effective_stride > case.spec.patch_size)
     assert (gap.spec.data_dim, gap.spec.patch_size, gap.spec.stride, gap.input.sizes) == (1, 1, 2, (1,))
     uneven = smallest(cases(), lambda case: case.input.sizes[0] != case.input.sizes[-1])
     assert (uneven.spec.data_dim, uneven.spec.patch_size, sorted(uneven.input.sizes)) == (2, 1, [1, 2])
@@ -205,5 +205,5 @@ def test_small_scope_grows_by_its_margin(data_dim: int) -> None:
     for margin, found in ((0, plain), (1, wider)):
         most = bounds(data_dim, margin)
         assert max(case.spec.patch_size for case in found) == most[0]
-        assert max(case.spec.step for case in found) == most[1]
+        assert max(case.spec.effective_stride for case in found) == most[1]
         assert max(size for case in found for size in case.input.sizes) == most[2]

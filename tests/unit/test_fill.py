@@ -15,7 +15,7 @@ from oracles import adjoint, loops, unfold
 from oracles.precision import PRECISIONS
 from properties.cases.case import Backward, Case, Fill, Input, Spec
 from properties.cases.drawing import cases
-from properties.cases.fill import miss_probability, most_terms, values
+from properties.cases.fill import false_pass_probability, most_terms, values
 from properties.trials.tensors import TORCH_DTYPES, tensors
 from properties.trials.trial import Trial
 
@@ -41,9 +41,9 @@ def magnitudes(case: Case) -> dict[str, float]:
     bias = None if given_values.bias is None else given_values.bias.double().abs()
     spec = case.spec
     found = {
-        "tokens": unfold.forward(x, weight, bias, spec.step),
-        "input": adjoint.input_gradient(cotangent, weight, case.input.sizes, spec.step),
-        "weight": adjoint.weight_gradient(cotangent, x, spec.patch_size, spec.step),
+        "tokens": unfold.forward(x, weight, bias, spec.effective_stride),
+        "input": adjoint.input_gradient(cotangent, weight, case.input.sizes, spec.effective_stride),
+        "weight": adjoint.weight_gradient(cotangent, x, spec.patch_size, spec.effective_stride),
         "bias": adjoint.bias_gradient(cotangent),
     }
     return {name: float(tensor.max()) for name, tensor in found.items()}
@@ -109,7 +109,7 @@ def test_exact_values_are_integers(case: Case) -> None:
 @settings(max_examples=80)
 def test_poison_is_in_exactly_the_uncovered_pixels(case: Case) -> None:
     covered = np.zeros(case.input.sizes, dtype=bool)
-    for _, window in loops.windows(case.input.sizes, case.spec.patch_size, case.spec.step):
+    for _, window in loops.windows(case.input.sizes, case.spec.patch_size, case.spec.effective_stride):
         covered[window] = True
     found = tensors(case)
     expected = torch.from_numpy(~covered)[None, ..., None].expand(case.input_shape)
@@ -132,8 +132,8 @@ def test_address_numbers_pixels_and_unfolds(case: Case) -> None:
     assert (found.bias is None) == (not spec.bias)
     if found.bias is not None:
         assert not found.bias.any()
-    tokens = unfold.forward(found.x, found.weight, found.bias, spec.step)
-    assert torch.equal(tokens, unfold.patches(found.x, spec.patch_size, spec.step))
+    tokens = unfold.forward(found.x, found.weight, found.bias, spec.effective_stride)
+    assert torch.equal(tokens, unfold.patches(found.x, spec.patch_size, spec.effective_stride))
 
 
 @given(filled("wide", ("random", "expanded", "zero", "channels_first")))
@@ -222,12 +222,12 @@ def test_most_terms() -> None:
         (exact(Spec(1, 1), Input(1, (1,)), fill="wide"), None, None),
     ],
 )
-def test_miss_probability(case: Case, forward: float | None, backward: float | None) -> None:
-    assert miss_probability(case, gradient=False) == forward
-    assert miss_probability(case, gradient=True) == backward
+def test_false_pass_probability(case: Case, forward: float | None, backward: float | None) -> None:
+    assert false_pass_probability(case, gradient=False) == forward
+    assert false_pass_probability(case, gradient=True) == backward
 
 
-def test_miss_probability_is_nearly_reached() -> None:
+def test_false_pass_probability_is_nearly_reached() -> None:
     # A stray product of one input and one weight vanishes where either of two of eleven numbers is zero.
     template = exact(Spec(8, 1), Input(1, (1,), "bfloat16"))
     missed = 0

@@ -21,7 +21,7 @@ ORIGINS: tuple[tuple[int, int, int, list[int]], ...] = (
     (8, 3, 2, [0, 2, 4]),  # and a remainder of one
     (6, 3, 3, [0, 3]),  # S = P
     (8, 3, 3, [0, 3]),  # and a remainder of two
-    (9, 2, 3, [0, 3, 6]),  # S > P, the gap at the end is left over
+    (9, 2, 3, [0, 3, 6]),  # S > P, a gap at the end
     (8, 2, 3, [0, 3, 6]),  # exact fit
     (7, 2, 3, [0, 3]),
     (3, 3, 9, [0]),  # one window

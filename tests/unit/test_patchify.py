@@ -319,9 +319,9 @@ def test_agrees_with_the_second_oracle(layer: type[Patchify], data: st.DataObjec
     cotangent = torch.arange(tokens.numel()).remainder(3).sub(1).double().reshape_as(tokens)
     found = torch.autograd.grad(tokens, [x, *parameters], cotangent)
     pixels_in, weight, *bias = [tensor.detach().numpy() for tensor in (x, *parameters)]
-    expected_tokens = loops.forward(pixels_in, weight, bias[0] if bias else None, spec.step)
+    expected_tokens = loops.forward(pixels_in, weight, bias[0] if bias else None, spec.effective_stride)
     assert (tokens.detach().numpy() == expected_tokens).all()
     for gradient, expected in zip(
-        found, loops.gradients(cotangent.numpy(), pixels_in, weight, spec.step), strict=False
+        found, loops.gradients(cotangent.numpy(), pixels_in, weight, spec.effective_stride), strict=False
     ):
         assert (gradient.numpy() == expected).all()

@@ -3,6 +3,7 @@
 import re
 import sys
 from inspect import Parameter, signature
+from math import inf, nan
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import properties
 from patchify import Patchify
 from properties import CannotRun, verify
 from properties.laws import LAWS
-from properties.runs.options import OPTIONS
+from properties.runs.options import OPTIONS, Option, check_arguments
 from properties.runs.plan import make_plan
 from properties.trials.implementation import resolve
 
@@ -24,16 +25,16 @@ CLAUSES = ", ".join([f"C{n}" for n in range(1, 19)] + [f"H{n}" for n in range(1,
     ("changes", "message"),
     [
         ({"only": ["nope"]}, f"only names 'nope', which is none of: {NAMES}, {CLAUSES}"),
-        ({"only": "C7"}, "only must be a sequence of names, got the string 'C7'"),
+        ({"only": "C7"}, "only must be a sequence of properties and clauses, at least one, got 'C7'"),
         ({"expected_failures": {"C7": "why"}}, f"expected_failures names 'C7', which is none of: {NAMES}"),
         ({"levels": ("all",)}, "levels names 'all', which is none of: contract, robust"),
-        ({"levels": "robust"}, "levels must be a sequence of names, got the string 'robust'"),
-        ({"levels": ()}, "levels and dtypes must not be empty"),
-        ({"dtypes": []}, "levels and dtypes must not be empty"),
+        ({"levels": "robust"}, "levels must be a sequence of levels, at least one, got 'robust'"),
+        ({"levels": ()}, "levels must be a sequence of levels, at least one, got ()"),
+        ({"dtypes": []}, "dtypes must be a sequence of dtypes, at least one, got []"),
         ({"dtypes": ["int8"]}, "dtypes names 'int8', which is none of: float64, float32, bfloat16, float16"),
-        ({"cases": -1}, "cases must be a number of cases, at least 0, got -1"),
-        ({"cases": True}, "cases must be a number of cases, at least 0, got True"),
-        ({"cases": 1.5}, "cases must be a number of cases, at least 0, got 1.5"),
+        ({"cases": -1}, "cases must be a number of cases, from 0 to 10,000,000, got -1"),
+        ({"cases": True}, "cases must be a number of cases, from 0 to 10,000,000, got True"),
+        ({"cases": 1.5}, "cases must be a number of cases, from 0 to 10,000,000, got 1.5"),
         ({"scope_margin": 9}, "scope_margin must be an integer from 0 to 8, got 9"),
         ({"scope_margin": 1.0}, "scope_margin must be an integer from 0 to 8, got 1.0"),
         ({"scope_margin": True}, "scope_margin must be an integer from 0 to 8, got True"),
@@ -45,15 +46,50 @@ CLAUSES = ", ".join([f"C{n}" for n in range(1, 19)] + [f"H{n}" for n in range(1,
         ({"budget": 0}, "budget must be a positive number of seconds, got 0"),
         ({"budget": float("nan")}, "budget must be a positive number of seconds, got nan"),
         ({"case_timeout": 0}, "case_timeout must be a positive number of seconds, got 0"),
-        ({"jobs": -1}, "jobs must be a number of processes, or 0 for this one, got -1"),
+        ({"jobs": -1}, "jobs must be a number of processes up to 1024, or 0 for this one, got -1"),
         ({"budget": "90s"}, "budget must be a positive number of seconds, got '90s'"),
-        ({"device": ""}, "device '' is not available: Device string must not be empty"),
+        ({"device": ""}, "device must be a text such as cpu or cuda, got ''"),
     ],
     ids=lambda value: repr(value) if isinstance(value, dict) else "",
 )
 def test_refuses(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(CannotRun, match=f"^{re.escape(message)}$"):
         verify(Patchify, **changes)
+
+
+NONSENSE: tuple[Any, ...] = (
+    *(None, "", " ", "7", "x" * 5000, "a\0b", b"x", -1, 0, 1.5, inf, nan, 10**30, True, False, object()),
+    *([], ["x"], [None], ["values_exact", 7], {}, {"a": 1}, {7: "x"}),
+)
+# What of it makes sense.
+SENSE: dict[str, tuple[Any, ...]] = {
+    "seed": (None, 0, 10**30),
+    "cases": (0,),
+    "only": (None,),
+    "dtypes": (None,),
+    "expected_failures": (None, {}),
+    "strength": (0,),
+    "scope_margin": (0,),
+    "scope_sample": (10**30,),
+    "regressions": (None, "7"),
+    "case_timeout": (1.5, 10**30),
+    "budget": (None, 1.5, 10**30),
+    "shrink": (True, False),
+    "fail_fast": (True, False),
+    "jobs": (None, 0),
+}
+
+
+@pytest.mark.parametrize("option", [option for option in OPTIONS if option.kind], ids=lambda option: option.argument)
+def test_refuses_nonsense(option: Option) -> None:
+    for value in NONSENSE:
+        if any(type(value) is type(sense) and value == sense for sense in SENSE.get(option.argument, ())):
+            check_arguments({option.argument: value})
+            continue
+        with pytest.raises(CannotRun) as refused:
+            verify(Patchify, **{option.argument: value})
+        assert str(refused.value).startswith(option.argument)
+        assert len(str(refused.value).splitlines()) == 1
 
 
 def test_arguments_are_those_that_are_declared() -> None:

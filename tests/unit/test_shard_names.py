@@ -102,7 +102,7 @@ def test_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (path,) = folder.iterdir()
     assert read_record(path).shard == "small1D-0"
     lines = done.stdout.splitlines()
-    assert "values_exact failed: 2 of 2 output values differ from unfold + matmul" in lines
+    assert "values_exact failed: 6 of 6 output values differ from unfold + matmul" in lines
     assert f"  record    {path}" in lines
     assert lines[-1].startswith(f"FAILED: {HERE}:Doubles: 0 of 1 properties held in ")
 
@@ -110,7 +110,7 @@ def test_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.splitlines()[-1] == lines[-1]
     assert main(["replay", str(folder)]) == 1
     replayed = capsys.readouterr().out.splitlines()
-    assert replayed[0].startswith(f"FAILED       {path}: values_exact failed: 2 of 2 output values differ")
+    assert replayed[0].startswith(f"FAILED       {path}: values_exact failed: 6 of 6 output values differ")
     assert replayed[-1] == "1 record: 1 FAILED"
 
 

@@ -19,22 +19,22 @@ Predicate = Callable[[Case], bool]
 
 
 def has_remainder(case: Case) -> bool:
-    return any((size - case.spec.patch_size) % case.spec.step for size in case.input.sizes)
+    return any((size - case.spec.patch_size) % case.spec.effective_stride for size in case.input.sizes)
 
 
 def has_uncovered(case: Case) -> bool:
-    return not covered(case.input.sizes, case.spec.patch_size, case.spec.step).all()
+    return not covered(case.input.sizes, case.spec.patch_size, case.spec.effective_stride).all()
 
 
 # What fails, and the smallest case that does.
 FAILS: dict[str, tuple[Predicate, Case]] = {
     "always": (lambda case: True, SMALLEST),
     "stride > patch_size": (
-        lambda case: case.spec.step > case.spec.patch_size,
+        lambda case: case.spec.effective_stride > case.spec.patch_size,
         replace(SMALLEST, spec=Spec(stride=2)),
     ),
     "stride < patch_size": (
-        lambda case: case.spec.step < case.spec.patch_size,
+        lambda case: case.spec.effective_stride < case.spec.patch_size,
         replace(SMALLEST, spec=Spec(patch_size=2, stride=1), input=Input(1, (2,))),
     ),
     "a stride is named": (lambda case: case.spec.stride is not None, replace(SMALLEST, spec=Spec(stride=1))),
