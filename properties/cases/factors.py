@@ -156,6 +156,14 @@ def row(reached: Mapping[str, str]) -> str:
     return "".join(str(LEVELS[factor].index(reached[factor])) for factor in LEVELS)
 
 
+def is_row(text: str) -> bool:
+    """Whether a text is what ``row`` gives for some case."""
+    return len(text) == len(LEVELS) and all(
+        digit.isdecimal() and digit.isascii() and int(digit) < len(along)
+        for digit, along in zip(text, LEVELS.values(), strict=True)
+    )
+
+
 def marked(rows: Iterable[str]) -> Bools:
     """Rows as a table, bool ``[rows, levels]``."""
     digits = np.frombuffer("".join(rows).encode(), dtype=np.uint8).reshape(-1, len(LEVELS)) - ord("0")

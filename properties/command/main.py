@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from properties.runs.journal import Journal
 from properties.runs.local_workers import LocalWorkers
 from properties.runs.merge import merge
 from properties.runs.options import OPTIONS, add_options, cores, names, seeds
+from properties.runs.outputs import check_outputs
 from properties.runs.plan import plan_from_options
 from properties.runs.report import Report
 from properties.runs.shard import OnCase
@@ -84,7 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     power_parser.add_argument("--only", type=names, metavar="NAMES", help="mutants, such as forward.BiasAddedTwice")
     power_parser.set_defaults(function=_power)
-    given = parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    if valueless := next((word for word in words if word.startswith("--") and word.endswith("=--")), None):
+        # argparse takes it for the end of the options, and gives an empty list.
+        parser.error(f"argument {valueless.removesuffix('=--')}: expected a value, got '--'")
+    given = parser.parse_args(words)
     console = Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_A_FILE)
     try:
         code: int = given.function(console, given)
@@ -92,6 +98,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except (CannotRun, OracleError, RecordError) as error:
         print(f"patchify-verify: could not run: {error}", file=sys.stderr)
+        return COULD_NOT_RUN
+    except Exception as error:
+        # Python would exit with 1, which means that a property failed.
+        traceback.print_exc()
+        print(f"patchify-verify: could not run: the harness itself failed: {type(error).__name__}", file=sys.stderr)
         return COULD_NOT_RUN
     return code
 
@@ -141,6 +152,7 @@ def _script(console: Console, given: argparse.Namespace) -> int:
 
 
 def _run(console: Console, given: argparse.Namespace) -> int:
+    check_outputs(json=given.json, regressions=given.regressions)
     with _journal(given) as journal:
         plan = journal.plan()
         # What cannot be read is told before anything is run, not after it.
@@ -154,6 +166,7 @@ def _run(console: Console, given: argparse.Namespace) -> int:
 
 
 def _merge(console: Console, given: argparse.Namespace) -> int:
+    check_outputs(json=given.json, regressions=given.regressions)
     report = merge(given.folders, regressions=given.regressions)
     console.print(headline(report.plan), soft_wrap=True, highlight=False)
     return _conclude(console, report, given)

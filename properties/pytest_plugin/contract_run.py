@@ -25,6 +25,7 @@ from properties.runs.failure import failure_from
 from properties.runs.journal import Journal
 from properties.runs.local_workers import LocalWorkers
 from properties.runs.options import PREFIX
+from properties.runs.outputs import check_outputs
 from properties.runs.plan import plan_from_options
 from properties.runs.report import Report, conclude
 from properties.runs.result import Found, ShardResult, Tally
@@ -43,6 +44,7 @@ class ContractRun:
         self.config = config
         self.plan = plan_from_options(self._option).with_steered(getattr(config, "workerinput", {}).get(_STEERED, {}))
         available(self.plan.device)
+        check_outputs(json=self._option("json"), regressions=self._option("regressions"))
         self.temporary = TemporaryDirectory(prefix="patchify-run-")
         self.done: dict[str, list[ShardResult]] = {}
         self.examined: dict[str, Record] = {}

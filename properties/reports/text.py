@@ -51,7 +51,8 @@ def print_report(report: Report, console: Console, *, messages: bool = True) -> 
     console.print(Text(f"{report.plan.name} comes from {report.plan.origin}"), soft_wrap=True)
     if report.not_isolated:
         console.print(Text(f"judged in this process, which a layer may end: {report.not_isolated}"), soft_wrap=True)
-    console.print(f"landmark cases that ran: {len(report.landmarks)}", soft_wrap=True, highlight=False)
+    of = len(report.plan.cases_of(LANDMARKS)) if LANDMARKS in report.plan.shards else 0
+    console.print(f"landmark cases judged: {len(report.landmarks)} of {of}", soft_wrap=True, highlight=False)
     for shape, cases in groupby(report.landmarks, lambda name: name.rsplit(", ", 2)[0]):
         told = "; ".join(name.removeprefix(f"{shape}, ") for name in cases)
         console.print(f"  {shape}: {told}", soft_wrap=True, highlight=False)

@@ -71,7 +71,7 @@ class ExecutorWorkers:
             return self.executor.submit(run_away, self.journal.pack(some), some, seconds, self.case_timeout)
 
         def take(some: list[str], files: dict[str, str]) -> None:
-            self.journal.unpack(files)
+            self.journal.unpack(files, some)
             for result in self.journal.results(self.plan, some):
                 failed = [name for name, tally in result.tallies.items() if tally.failed]
                 on_case(result.shard, result.cases, result.cases + result.left_out, failed)
@@ -89,7 +89,7 @@ class ExecutorWorkers:
             )
 
         def take(name: str, record: dict[str, Any]) -> None:
-            records[name] = Record.believed(record)
+            records[name] = Record.from_json(record)
 
         self._do_all(list(found), submit, take)
         return records

@@ -6,9 +6,11 @@ place. ``worker<number>`` names the check that a worker has begun. ``end.json`` 
 says why early, if it did. Whatever is killed, and when, what is written stays.
 """
 
+import errno
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,6 +24,8 @@ from properties.trials.implementation import CannotRun
 Read = TypeVar("Read")
 # Why a run ended early, if it did.
 STOPPED = (None, "budget", "fail_fast", "interrupted")
+# Of a file that another machine sends.
+_MOST_CHARACTERS = 2**28
 
 
 @dataclass(frozen=True)
@@ -101,11 +105,19 @@ class Journal:
 
     def pack(self, shards: Iterable[str]) -> dict[str, str]:
         """The plan, and all that is known of some shards, as texts by the names of their files."""
-        names = ["plan.json", *(f"{shard}.{ending}" for shard in shards for ending in ("cases", "deaths", "json"))]
-        return {name: path.read_text() for name in names if (path := self.folder / name).exists()}
+        return {name: path.read_text() for name in _packed(shards) if (path := self.folder / name).exists()}
 
-    def unpack(self, files: Mapping[str, str]) -> None:
-        """Take over what another journal of the same plan packed."""
+    def unpack(self, files: Mapping[str, str], shards: Iterable[str]) -> None:
+        """Take over what another journal of the same plan packed, of some shards.
+
+        Raises:
+            CannotRun: where it is anything else, or too much.
+        """
+        names = _packed(shards)
+        for name, content in files.items():
+            if name not in names or not isinstance(content, str) or len(content) > _MOST_CHARACTERS:
+                told = f"{type(content).__name__}, {len(content)} long" if isinstance(content, str) else repr(content)
+                raise CannotRun(f"a worker sent {name!r} ({told[:80]}), of which nothing was asked")
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
             _write_whole(self.folder / name, content)
@@ -161,13 +173,21 @@ class Journal:
         return found
 
 
+def _packed(shards: Iterable[str]) -> list[str]:
+    """The names of the files that tell of some shards."""
+    return ["plan.json", *(f"{shard}.{ending}" for shard in shards for ending in ("cases", "deaths", "json"))]
+
+
 def _append(path: Path, data: Any) -> None:
     """One line, in one write: a process that is killed leaves it whole or, at worst, torn at the end of the file."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-    try:
-        os.write(descriptor, _json(data).encode())
-    finally:
-        os.close(descriptor)
+    with _written(path):
+        descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        try:
+            line = _json(data).encode()
+            if os.write(descriptor, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        finally:
+            os.close(descriptor)
 
 
 def _json(data: Any) -> str:
@@ -176,10 +196,11 @@ def _json(data: Any) -> str:
 
 def _cut_off_torn_end(path: Path) -> None:
     """So that whatever is appended next begins a line."""
-    content = path.read_bytes() if path.exists() else b""
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        os.truncate(path, whole)
+    with _written(path):
+        content = path.read_bytes() if path.exists() else b""
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(path, whole)
 
 
 def _lines(text: str) -> list[str]:
@@ -200,6 +221,20 @@ def _believed(path: Path, read: Callable[[str], Read]) -> Read:
 
 
 def _write_whole(path: Path, content: str) -> None:
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
-    temporary.write_text(content)
-    temporary.replace(path)
+    with _written(path):
+        temporary = path.with_name(f".{path.name}-{os.getpid()}")
+        temporary.write_text(content)
+        temporary.replace(path)
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Where a file of the run cannot be written, that is no fault of the layer.
+
+    Raises:
+        CannotRun: which says so.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CannotRun(f"{path} cannot be written: {error.strerror}") from error

@@ -198,9 +198,10 @@ class Plan:
         if data["fingerprint"] != fingerprint(plan.name):
             raise CannotRun(f"the source of {plan.name} is another one than when the run was begun: begin a new one")
         properties = tuple(prop for prop in plan.properties if prop.name in data["properties"])
-        return replace(plan, properties=properties, part=(data["part"][0], data["part"][1])).with_steered(
-            data["steered"]
-        )
+        number, parts = data["part"]
+        if not (type(number) is type(parts) is int and 1 <= number <= parts):
+            raise ValueError(f"part is {data['part']!r}")
+        return replace(plan, properties=properties, part=(number, parts)).with_steered(data["steered"])
 
     def properties_of(self, shard: str) -> tuple[Law, ...]:
         """The properties that are judged on the cases of a shard, or of a kind of shard."""

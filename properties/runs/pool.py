@@ -12,13 +12,14 @@ from typing import Any, Self
 
 from oracles.agreement import OracleError
 from properties.failures.isolation import Child, PipeLost, died, reason
+from properties.laws.law import VacuousLaw
 from properties.runs.journal import Death
 from properties.trials.implementation import CannotRun
 
 Task = list[Any]
 # Tasks after which a worker is replaced: torch and its compiler keep some memory of whatever they have run.
 MOST_TASKS = 100
-_ERRORS = {error.__name__: error for error in (CannotRun, OracleError)}
+_ERRORS = {error.__name__: error for error in (CannotRun, OracleError, VacuousLaw)}
 
 
 @dataclass
@@ -71,8 +72,9 @@ class Pool:
                 begun none; gives what is to be done instead, if anything.
 
         Raises:
-            CannotRun: where a worker cannot start.
+            CannotRun: where a worker cannot start, or write down what it finds.
             OracleError: where the oracles are wrong on this machine.
+            VacuousLaw: where a law expects nothing.
         """
         waiting = deque(tasks)
         while True:
@@ -122,9 +124,9 @@ class Pool:
             return worker.child.lost(lost)
         for message in messages:
             worker.heard = time.monotonic()
+            if isinstance(message, dict):
+                raise _ERRORS[message["error"]](message["text"])
             if not worker.ready:
-                if message is not None:
-                    raise _ERRORS[message[0]](message[1])
                 worker.ready = True
             elif worker.task is not None and answer(worker.task, message):
                 worker.task = None

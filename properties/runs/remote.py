@@ -35,7 +35,7 @@ def run_away(
         CannotRun: where they cannot be run here.
     """
     until = None if budget is None else time.monotonic() + budget
-    with _a_worker(files, case_timeout) as workers:
+    with _a_worker(files, shards, case_timeout) as workers:
         workers.run_shards(shards, until=until)
         packed = workers.journal.pack(shards)
     del packed["plan.json"]
@@ -60,14 +60,14 @@ def examine_away(
     Raises:
         CannotRun: where that cannot be done here.
     """
-    with _a_worker(files, case_timeout) as workers:
+    with _a_worker(files, (), case_timeout) as workers:
         return workers.examine({name: Found(**found)}, shrink=shrink)[name].to_json()
 
 
 @contextmanager
-def _a_worker(files: Mapping[str, str], case_timeout: float | None) -> Iterator[LocalWorkers]:
+def _a_worker(files: Mapping[str, str], shards: Sequence[str], case_timeout: float | None) -> Iterator[LocalWorkers]:
     """One process on a journal of what was packed."""
     with TemporaryDirectory(prefix="patchify-run-") as folder:
         journal = Journal(Path(folder))
-        journal.unpack(files)
+        journal.unpack(files, shards)
         yield LocalWorkers(journal, 1, case_timeout, started_worker)

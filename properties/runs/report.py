@@ -61,7 +61,7 @@ class Report:
 
     @property
     def landmarks(self) -> tuple[str, ...]:
-        """Landmark cases that ran."""
+        """Landmark cases that some property judged."""
         return tuple(name for result in self.results for name in result.landmarks)
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
 from properties.cases.case import Case
-from properties.cases.factors import emptied, levels, row
+from properties.cases.factors import emptied, is_row, levels, row
 from properties.cases.shrinking import complexity
 from properties.laws import LAWS
 from properties.runs.shard_names import LANDMARKS
@@ -97,8 +97,15 @@ class Tally:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """From plain data."""
-        found = data["smallest_failure"]
-        return cls(**{**data, "smallest_failure": None if found is None else Found(**found)})
+        found = None if data["smallest_failure"] is None else Found(**data["smallest_failure"])
+        if found is not None:
+            Case.from_json(found.case)
+            if not isinstance(found.shard, str) or not isinstance(found.died, str | None):
+                raise ValueError("a failure has no shard, or died of nothing")
+        result = cls(**{**data, "smallest_failure": found})
+        if not isinstance(result.error_over_bound, float | None):
+            raise ValueError(f"error_over_bound is {result.error_over_bound!r}")
+        return result
 
     @property
     def meant(self) -> int:
@@ -171,6 +178,12 @@ class ShardResult:
             ]
         if not all(type(number) is int and number >= 0 for number in numbers):
             raise ValueError("a number of cases or checks is none")
+        if not all(map(is_row, result.rows)):
+            raise ValueError("the levels of a case are none")
+        if not all(isinstance(name, str) for name in result.landmarks):
+            raise ValueError("a landmark is none")
+        if not all(isinstance(each, float) and 0 <= each <= 1 for each in result.false_passes.values()):
+            raise ValueError("a probability is none")
         return result
 
 
@@ -180,16 +193,17 @@ def gather(shard: str, results: Iterable[CaseResult]) -> ShardResult:
     false_passes: dict[tuple[object, ...], dict[str, float]] = {}
     for result in results:
         case = result.case
-        shape = false_passes.setdefault(
-            (case.spec.data_dim, case.spec.patch_size, case.spec.effective_stride, case.input.sizes), {}
-        )
+        shape: dict[str, float] = {}
+        if judged(result):
+            numbers = case.spec.data_dim, case.spec.patch_size, case.spec.effective_stride, case.input.sizes
+            shape = false_passes.setdefault(numbers, shape)
         for name, verdict in result.verdicts.items():
             one = Tally.of(case, verdict, shard, result.died.get(name))
             found.tallies[name] = found.tallies.get(name, Tally()).merged(one)
             if isinstance(verdict, Passed):
                 shape[name] = shape.get(name, 1.0) * (1.0 if verdict.false_pass is None else verdict.false_pass)
         found.cases += 1
-        if shard == LANDMARKS:
+        if shard == LANDMARKS and judged(result):
             found.landmarks.append(result.name)
         for reached in _reached(result):
             found.rows[row(reached)] = found.rows.get(row(reached), 0) + 1
@@ -201,13 +215,18 @@ def gather(shard: str, results: Iterable[CaseResult]) -> ShardResult:
     return found
 
 
+def judged(result: CaseResult) -> set[str]:
+    """The properties that said yes or no of a case."""
+    return {name for name, verdict in result.verdicts.items() if not isinstance(verdict, Inapplicable | NotJudged)}
+
+
 def _reached(result: CaseResult) -> Iterator[dict[str, str]]:
     """The levels in which some property said yes or no."""
-    judged = {name for name, verdict in result.verdicts.items() if not isinstance(verdict, Inapplicable | NotJudged)}
-    compiled = bool(judged & _COMPILED)
-    if judged:
+    names = judged(result)
+    compiled = bool(names & _COMPILED)
+    if names:
         yield levels(result.case, compiled=compiled)
-    if judged & _AUTOCASTING:
+    if names & _AUTOCASTING:
         yield levels(result.case, compiled=compiled, autocast=True)
-    if judged & _EMPTYING:
+    if names & _EMPTYING:
         yield emptied(levels(result.case))

@@ -9,6 +9,7 @@ from properties.runs.engine import Workers, carry_out
 from properties.runs.journal import Journal
 from properties.runs.local_workers import LocalWorkers
 from properties.runs.options import DEFAULT_CASE_TIMEOUT, DEFAULT_STRENGTH, check_arguments, cores
+from properties.runs.outputs import check_outputs
 from properties.runs.plan import Plan, make_plan
 from properties.runs.report import Report
 from properties.runs.this_process import ThisProcess
@@ -68,6 +69,7 @@ def verify(
     """
     check_arguments(locals())
     folder = None if regressions is None else Path(regressions)
+    check_outputs(regressions=folder)
     plan = make_plan(
         implementation,
         cases=cases,

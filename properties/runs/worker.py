@@ -13,6 +13,7 @@ import torch
 
 from oracles.agreement import OracleError
 from properties.failures.isolation import DEVICE_LOST, PIPE_LOST, Child, Pipe, PipeLost, connected, forked, started
+from properties.laws.law import VacuousLaw
 from properties.runs.failure import examine
 from properties.runs.journal import Journal
 from properties.runs.result import Found
@@ -35,7 +36,7 @@ def started_worker(folder: Path) -> Child:
 
 
 def work(pipe: Pipe, folder: Path) -> None:
-    """Say None, or the kind of an error and its text where nothing can be done; then carry out the tasks that come.
+    """Say None; then carry out the tasks that come, until there is an error of the harness, which is said, too.
 
     A task is the name of a shard and ``time.monotonic()`` after which no case is begun, or the name of a property, a
     failure of it, whether to make it small, and ``time.monotonic()`` after which nothing more is looked for. The answer
@@ -43,14 +44,11 @@ def work(pipe: Pipe, folder: Path) -> None:
     being whether it is the last, and a record, None where that is the one before.
     """
     torch.set_num_threads(1)
-    journal = Journal(folder)
+    # A layer may change the current folder as it is imported.
+    journal = Journal(folder.absolute())
     try:
-        try:
-            plan = journal.plan()
-            check_machine(plan.device)
-        except (CannotRun, OracleError) as error:
-            pipe.send([type(error).__name__, str(error)])
-            return
+        plan = journal.plan()
+        check_machine(plan.device)
         check = _Check(folder, plan.device)
         props = {prop.name: prop for prop in (*plan.properties, *plan.owners)}
         pipe.send(None)
@@ -70,6 +68,9 @@ def work(pipe: Pipe, folder: Path) -> None:
                         tell=lambda known: pipe.send([False, known and known.to_json()]),
                     )
                     pipe.send([True, record.to_json()])
+    except (CannotRun, OracleError, VacuousLaw) as error:
+        # No fault of the layer.
+        pipe.send({"error": type(error).__name__, "text": str(error)})
     except PipeLost:
         os._exit(PIPE_LOST)
 
@@ -92,9 +93,9 @@ class _Check:
         try:
             os.pwrite(self.file, told, 0)
         except OSError as error:
-            if error.errno != errno.EBADF:
-                raise
-            os._exit(PIPE_LOST)
+            if error.errno == errno.EBADF:
+                os._exit(PIPE_LOST)
+            raise CannotRun(f"the folder of the run cannot be written: {error.strerror}") from error
 
     def end(self) -> None:
         """End the process where the check has left the device in a state that nothing brings it out of."""

@@ -1,5 +1,6 @@
 """Torch's global settings that a layer could change, and a place where it changes none of the caller's."""
 
+import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -54,13 +55,14 @@ SETTINGS: dict[str, Setting] = {
 
 @contextmanager
 def undisturbed(device: str, *, tf32: bool = False) -> Iterator[None]:
-    """Keep torch's random state, its settings and the warnings of the caller as they are.
+    """Keep torch's random state, its settings, the warnings and the current folder of the caller as they are.
 
     Inside there is one thread, since the number of threads changes the order of summation and so the errors that are
     reported; gradients are on, autocast is off and TF32 as asked, whatever the caller is in. Settings that the
     implementation changes do not reach the next trial. Its warnings are not judged, and where the caller has made
     warnings errors, they would be.
     """
+    folder = _folder()
     kept = {name: setting.read() for name, setting in SETTINGS.items()}
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("high" if tf32 else "highest")
@@ -78,6 +80,16 @@ def undisturbed(device: str, *, tf32: bool = False) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     finally:
+        if folder and folder != _folder():
+            os.chdir(folder)
         for name, value in kept.items():
             if SETTINGS[name].read() != value:
                 SETTINGS[name].write(value)
+
+
+def _folder() -> str:
+    """The current folder; empty where it is gone."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""

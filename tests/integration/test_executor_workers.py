@@ -48,7 +48,7 @@ def test_remote_task_starts_one_process(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("STARTER", str(os.getpid()))
     plan = plan_of("tests.helpers.crashing:RightUnderItsStarter", cases=3, dtypes=["float64"], only=["homogeneous"])
     journal = started(tmp_path, plan)
-    journal.unpack(run_away(journal.pack(plan.shards), plan.shards, None, None))
+    journal.unpack(run_away(journal.pack(plan.shards), plan.shards, None, None), plan.shards)
     (result,) = journal.results(plan)
     assert (result.cases, result.tallies["homogeneous"].failed) == (3, 0)
 

@@ -27,6 +27,7 @@ from properties.runs.plan import Plan, make_plan
 from properties.runs.report import Report, VerificationFailed
 from properties.runs.shard import MOST_DEATHS, run_case
 from properties.runs.verify import run
+from properties.trials.implementation import CannotRun
 
 ROOT = Path(__file__).parents[2]
 # Judged on drawn cases alone, so that a run has no landmarks and no small scope.
@@ -276,6 +277,9 @@ def stopped(tmp_path: Path) -> Path:
         ("random0.json", ""),
         ("random0.json", "null"),
         ("random0.json", '{"shard": "random0"}'),
+        ("random0.json", '{"shard": "random0", "tallies": {}, "rows": {"12": 1}}'),
+        ("random0.json", '{"shard": "random0", "tallies": {}, "landmarks": [1]}'),
+        ("random0.json", '{"shard": "random0", "tallies": {}, "false_passes": {"homogeneous": 2.0}}'),
         ("random2.cases", "no JSON\n"),
         ("random2.cases", '{"name": "another/0", "verdicts": {}, "died": {}}\n'),
         ("random2.cases", '{"name": "random2/0", "verdicts": {"homogeneous": {"praised": {}}}, "died": {}}\n'),
@@ -301,6 +305,8 @@ def test_damaged_file_is_named_and_nothing_changes(
     ("member", "value", "told"),
     [
         ("cases", -5, "cases must be a number of cases, from 0 to 10,000,000, got -5"),
+        ("part", [0, 1], "part is [0, 1]"),
+        ("part", ["1", None], "part is ['1', None]"),
         ("strength", "2", "strength must be 0, 2 for pairs or 3 for triples, got '2'"),
         ("fingerprint", "another", "the source of patchify:Patchify is another one than when the run was begun"),
     ],
@@ -354,3 +360,22 @@ def test_folder_in_use_is_refused(stopped: Path, capsys: pytest.CaptureFixture[s
     os.utime(stopped / "lock", (0, 0))
     with held(stopped / "lock"):
         pass
+
+
+def test_folder_that_cannot_be_written_is_not_blamed_on_the_layer(stopped: Path) -> None:
+    """As where the disk is full: what is to take the place of the file is a folder."""
+    (stopped / "random2.cases").unlink()
+    (stopped / "random2.cases").mkdir()
+    with pytest.raises(CannotRun, match=r"random2\.cases cannot be (written|read)"):
+        carry_out(LocalWorkers(Journal(stopped), 1))
+
+
+@pytest.mark.parametrize("name", ["../escaped.json", "plan.json/..", "random1.json", "lock", ""])
+def test_what_a_worker_elsewhere_sends_stays_in_the_folder(tmp_path: Path, name: str) -> None:
+    journal = started(tmp_path / "run", plan_of("patchify:Patchify"))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(CannotRun, match=r"^a worker sent "):
+        journal.unpack({name: "{}"}, ["random0"])
+    with pytest.raises(CannotRun, match=r"^a worker sent 'random0\.json' \(7\)"):
+        journal.unpack({"random0.json": 7}, ["random0"])  # type: ignore[dict-item]
+    assert sorted(tmp_path.rglob("*")) == before

@@ -14,6 +14,7 @@ from patchify import Patchify
 from properties import CannotRun, verify
 from properties.laws import LAWS
 from properties.runs.options import OPTIONS, Option, check_arguments
+from properties.runs.outputs import check_outputs
 from properties.runs.plan import make_plan
 from properties.trials.implementation import resolve
 
@@ -179,3 +180,15 @@ def test_public_names() -> None:
     }
     with pytest.raises(AttributeError, match=r"^module 'properties' has no attribute 'nope'$"):
         _ = properties.nope
+
+
+def test_outputs_are_tried_before_the_run(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    check_outputs(json=tmp_path / "new" / "report.json", regressions=tmp_path / "records")
+    with pytest.raises(CannotRun, match=f"^json must be the path of a file, and {tmp_path} is a folder$"):
+        check_outputs(json=tmp_path)
+    for given in ({"json": file / "report.json"}, {"regressions": file / "records"}, {"regressions": file}):
+        with pytest.raises(CannotRun, match=r" cannot be written: Not a directory: "):
+            check_outputs(**given)
+    assert list(tmp_path.iterdir()) == [file]
