@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from properties.cases.case import Case
-from properties.failures.record import Record, RecordError
+from properties.failures.record import Record, RecordError, printable
 from properties.runs.plan import Plan
 from properties.runs.result import CaseResult, ShardResult, gather
 from properties.trials.implementation import CannotRun
@@ -52,7 +52,8 @@ class Journal:
         """
         if not plan.importable:
             raise CannotRun(f"{plan.name} cannot be imported by another process: define it in a module")
-        self.folder.mkdir(parents=True, exist_ok=True)
+        with _written(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
         if any(self.folder.iterdir()):
             raise CannotRun(f"{self.folder} is not empty: resume the run in it, or name another folder")
         _write_whole(self.folder / "plan.json", _json(plan.to_json()))
@@ -237,4 +238,4 @@ def _written(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise CannotRun(f"{path} cannot be written: {error.strerror}") from error
+        raise CannotRun(f"{printable(path)} cannot be written: {error.strerror}") from error

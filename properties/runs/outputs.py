@@ -17,14 +17,14 @@ def check_outputs(*, json: Path | None = None, regressions: Path | None = None) 
     Raises:
         CannotRun: where one cannot.
     """
-    if json is not None and json.is_dir():
-        raise CannotRun(f"json must be the path of a file, and {json} is a folder")
     folders = {"json": json and json.absolute().parent, "regressions": regressions and regressions.absolute()}
     for name, folder in folders.items():
         if folder is None:
             continue
         there = folder
         try:
+            if name == "json" and json and json.is_dir():
+                raise CannotRun(f"json must be the path of a file, and {json} is a folder")
             there = next(each for each in (folder, *folder.parents) if each.exists())
             with TemporaryFile(dir=there):
                 pass

@@ -61,8 +61,7 @@ def shards(plan: "Plan", kind: str) -> list[str]:
     elif kind == COPIES:
         count = _copies(plan)
     elif is_small(kind):
-        every, left_out = small_scope.count(data_dim_of(kind), plan.scope_margin), plan.seed % plan.scope_sample
-        count = max(0, math.ceil((every - left_out) / plan.scope_sample))
+        count = len(_shapes(plan, kind))
     else:
         count = len(_every(plan, kind))
     return [name_of(kind, number) for number in range(math.ceil(count / KINDS[kind]))]
@@ -83,14 +82,19 @@ def cases_of(plan: "Plan", shard: str) -> tuple[Case, ...]:
             draw_histories(f"{plan.seed}/{shard}", min(most, _copies(plan) - first), plan.dtypes, copies=True)
         )
     elif is_small(kind):
-        left_out, every = plan.seed % plan.scope_sample, plan.scope_sample
-        places = range(left_out + first * every, left_out + (first + most) * every, every)
+        places = _shapes(plan, kind)[first : first + most]
         found = tuple(small_scope.small_scope(data_dim_of(kind), plan.dtypes, plan.scope_margin, places))
     else:
         found = _every(plan, kind)[first : first + most]
     if plan.device.startswith("cuda") and kind in (RANDOM, STEERED):
         found = tuple(_with_tf32(case) if i % 2 else case for i, case in enumerate(found))
     return found
+
+
+def _shapes(plan: "Plan", kind: str) -> range:
+    """The shapes of the small scope that are checked, by their numbers."""
+    every = small_scope.count(data_dim_of(kind), plan.scope_margin)
+    return range(plan.seed % plan.scope_sample, every, plan.scope_sample)
 
 
 def _copies(plan: "Plan") -> int:
