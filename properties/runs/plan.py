@@ -41,11 +41,10 @@ from properties.trials.implementation import (
     DEFAULT_IMPLEMENTATION,
     CannotRun,
     Implementation,
-    fingerprint,
     importable,
-    origin,
     resolve,
 )
+from properties.trials.sources import fingerprint, origin
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,18 @@
 """Finds the implementation that is to be verified."""
 
-import hashlib
 import importlib
 import os
 import sys
-import sysconfig
 from collections.abc import Callable
 from contextlib import suppress
-from importlib.metadata import packages_distributions, version
-from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+from properties.trials.sources import OWN, module_spec
 
 # Whatever it returns is checked, not believed: hence Any.
 Implementation = Callable[..., Any]
 DEFAULT_IMPLEMENTATION = "patchify:Patchify"
-# What the harness imports, some of it late.
-_OWN = ("properties", "oracles", "torch", "numpy", "hypothesis", "jsonschema", "rich")
 
 
 class CannotRun(ValueError):  # noqa: N818 - it reads as what happened, in messages and in except clauses
@@ -67,7 +63,7 @@ def resolve(implementation: Implementation | str) -> tuple[Implementation, str]:
 def importable(implementation: Implementation, name: str) -> bool:
     """Whether other processes, too, find an implementation by its name."""
     module = name.partition(":")[0]
-    if module == "__main__" or not _is_found(module):
+    if module == "__main__" or module_spec(module) is None:
         return False
     try:
         return bool(resolve(name)[0] == implementation)
@@ -75,57 +71,12 @@ def importable(implementation: Implementation, name: str) -> bool:
         return False
 
 
-def _is_found(module: str) -> bool:
-    """Whether a module would be found if it had not been imported yet: what was made while this runs is not."""
-    path = None
-    name = ""
-    for part in module.split("."):
-        name = f"{name}.{part}" if name else part
-        specs = (finder.find_spec(name, path) for finder in sys.meta_path)
-        spec = next((spec for spec in specs if spec), None)
-        if spec is None:
-            return False
-        path = spec.submodule_search_locations
-    return True
-
-
-def fingerprint(name: str) -> str:
-    """A checksum of the source files and binaries of the package that holds an implementation, or of its one file.
-
-    Args:
-        name: ``"package.module:Name"``, which has been imported.
-    """
-    top = sys.modules[name.partition(".")[0].partition(":")[0]]
-    folders = [Path(folder) for folder in getattr(top, "__path__", ())]
-    files = [file for folder in folders for file in folder.rglob("*") if file.suffix in (".py", ".so", ".pyd")]
-    one = getattr(top, "__file__", None)
-    found = hashlib.sha256()
-    for file in sorted(files) if folders else [Path(one)] if one else []:
-        found.update(file.read_bytes())
-    return found.hexdigest()[:16]
-
-
-def origin(implementation: Implementation, name: str) -> str:
-    """The file that an implementation which has been imported comes from, and the distribution that installed it."""
-    module = sys.modules.get(getattr(implementation, "__module__", None) or name.partition(":")[0])
-    file = getattr(module, "__file__", None)
-    if file is None:
-        return "no file"
-    path, here = Path(file).resolve(), Path.cwd().resolve()
-    shown = str(path.relative_to(here) if path.is_relative_to(here) else path)
-    if not any(path.is_relative_to(Path(sysconfig.get_path(lib)).resolve()) for lib in ("purelib", "platlib")):
-        return shown
-    top = module.__name__.partition(".")[0] if module else ""
-    installed = ", ".join(f"{one} {version(one)}" for one in sorted(set(packages_distributions().get(top, ()))))
-    return f"{shown} ({installed})" if installed else shown
-
-
 def import_module(name: str) -> ModuleType:
     """Import a module as ``python -m`` does: from the current folder before what is installed.
 
     What the harness itself needs is imported first, so that a folder which has something of that name changes nothing.
     """
-    for own in _OWN:
+    for own in OWN:
         with suppress(ImportError):
             importlib.import_module(own)
     here = os.getcwd()
