@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NoReturn
 
 from rich.console import Console
 from rich.text import Text
@@ -43,12 +44,20 @@ INCOMPLETE = COULD_NOT_RUN
 _WIDTH_OF_A_FILE = 120
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that tells what is wrong in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with what is wrong, and where more can be read."""
+        self.exit(COULD_NOT_RUN, f"{self.prog}: error: {message}; {self.prog} --help lists the options\n")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
     0: passed; 1: a property failed, or a mutant was missed; 2: could not run, or not all of it; 130: interrupted.
     """
-    parser = argparse.ArgumentParser(prog="patchify-verify", description="Verify an implementation of Patchify.")
+    parser = _Parser(prog="patchify-verify", description="Verify an implementation of Patchify.")
     commands = parser.add_subparsers(dest="command", required=True)
     run_parser = commands.add_parser("run", help="verify a layer against the contract", description="Verify a layer.")
     add_options(run_parser.add_argument, "run")
