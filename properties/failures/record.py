@@ -153,28 +153,27 @@ def write_record(folder: Path, record: Record) -> Path:
     One that is there already stays as it is: it is the same failure, first seen earlier.
 
     Raises:
-        RecordError: where it could not be read again; then there is no file.
+        RecordError: where it cannot be written, or could not be read again; then there is no file.
     """
     path = folder / record.filename
     if path.exists():
         return path
-    folder.mkdir(parents=True, exist_ok=True)
     # The name ends otherwise than a record's: what a crash leaves behind is not taken for one.
     temporary = folder / f".{path.stem}-{secrets.token_hex(8)}"
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with temporary.open("x", encoding="utf-8") as file:
             json.dump(record.to_json(), file, indent=2)
             file.write("\n")
             file.flush()
             os.fsync(file.fileno())
-        try:
-            # Without jsonschema by the case's own checks alone.
-            read_record(temporary) if find_spec("jsonschema") else Record.believed(json.loads(temporary.read_text()))
-        except RecordError as error:
-            raise RecordError(
-                f"{printable(path)} was not written, since it could not be read again: it {error}"
-            ) from error
+        # Without jsonschema by the case's own checks alone.
+        read_record(temporary) if find_spec("jsonschema") else Record.believed(json.loads(temporary.read_text()))
         temporary.replace(path)
+    except RecordError as error:
+        raise RecordError(f"{printable(path)} was not written, since it could not be read again: it {error}") from error
+    except OSError as error:
+        raise RecordError(f"{printable(path)} cannot be written: {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)
     return path

@@ -50,6 +50,8 @@ class ContractRun:
         self.examined: dict[str, Record] = {}
         # In the process that prints the summary: what all items reported, whichever process ran them.
         self.reported: dict[str, ShardResult] = {}
+        # Why the report as JSON is not there.
+        self.unwritten = ""
         self.selected: set[str] = set()
         self.records: dict[str, Record] = {}
 
@@ -211,7 +213,11 @@ class ContractRun:
             incomplete = self.report.incomplete
             session.exitstatus = pytest.ExitCode.INTERRUPTED if incomplete else pytest.ExitCode.TESTS_FAILED
         if self._option("json"):
-            write_json(self.report, self._option("json"))
+            try:
+                write_json(self.report, self._option("json"))
+            except CannotRun as error:
+                self.unwritten = str(error)
+                session.exitstatus = pytest.ExitCode.INTERRUPTED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the verdict table."""
@@ -220,3 +226,5 @@ class ContractRun:
             print_report(self.report, Console(file=text, width=120), messages=False)
             terminalreporter.section("patchify contract")
             terminalreporter.write(text.getvalue())
+        if self.unwritten:
+            terminalreporter.write_line(self.unwritten, red=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 from properties.failures.record import versions
 from properties.runs.failure import Failure
+from properties.runs.outputs import write_whole, written
 from properties.runs.report import Report
 
 FORMAT = 1
@@ -66,11 +67,14 @@ def report_json(report: Report) -> dict[str, Any]:
 
 
 def write_json(report: Report, path: Path) -> None:
-    """Write the report to a file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-new")
-    temporary.write_text(json.dumps(report_json(report), indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    """Write the report to a file, whole or not at all.
+
+    Raises:
+        CannotRun: where it cannot be written.
+    """
+    with written(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(report_json(report), indent=2) + "\n")
 
 
 def _failure(failure: Failure) -> dict[str, Any]:

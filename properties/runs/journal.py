@@ -9,14 +9,14 @@ says why early, if it did. Whatever is killed, and when, what is written stays.
 import errno
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from properties.cases.case import Case
-from properties.failures.record import Record, RecordError, printable
+from properties.failures.record import Record, RecordError
+from properties.runs.outputs import write_whole, written
 from properties.runs.plan import Plan
 from properties.runs.result import CaseResult, ShardResult, gather
 from properties.trials.implementation import CannotRun
@@ -52,11 +52,11 @@ class Journal:
         """
         if not plan.importable:
             raise CannotRun(f"{plan.name} cannot be imported by another process: define it in a module")
-        with _written(self.folder):
+        with written(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
         if any(self.folder.iterdir()):
             raise CannotRun(f"{self.folder} is not empty: resume the run in it, or name another folder")
-        _write_whole(self.folder / "plan.json", _json(plan.to_json()))
+        write_whole(self.folder / "plan.json", _json(plan.to_json()))
 
     def plan(self) -> Plan:
         """The plan of the run.
@@ -88,7 +88,7 @@ class Journal:
     def end(self, stopped: str | None, records: Mapping[str, Record]) -> None:
         """Note that the run has ended, why early, if it did, and what was found out about its failures."""
         told = {name: record.to_json() for name, record in records.items()}
-        _write_whole(self.folder / "end.json", _json({"stopped": stopped, "records": told}))
+        write_whole(self.folder / "end.json", _json({"stopped": stopped, "records": told}))
 
     def ended(self) -> tuple[str | None, dict[str, Record]] | None:
         """Why the run ended early, if it did, and what was found out about its failures; None where it goes on."""
@@ -121,7 +121,7 @@ class Journal:
                 raise CannotRun(f"a worker sent {name!r} ({told[:80]}), of which nothing was asked")
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, content in files.items():
-            _write_whole(self.folder / name, content)
+            write_whole(self.folder / name, content)
         for name in files:
             if name.endswith(".json"):
                 self._forget_cases(name.removesuffix(".json"))
@@ -152,7 +152,7 @@ class Journal:
 
     def finish(self, result: ShardResult) -> None:
         """Note that a shard is done."""
-        _write_whole(self.folder / f"{result.shard}.json", _json(result.to_json()))
+        write_whole(self.folder / f"{result.shard}.json", _json(result.to_json()))
         self._forget_cases(result.shard)
 
     def _forget_cases(self, shard: str) -> None:
@@ -181,7 +181,7 @@ def _packed(shards: Iterable[str]) -> list[str]:
 
 def _append(path: Path, data: Any) -> None:
     """One line, in one write: a process that is killed leaves it whole or, at worst, torn at the end of the file."""
-    with _written(path):
+    with written(path):
         descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
             line = _json(data).encode()
@@ -197,7 +197,7 @@ def _json(data: Any) -> str:
 
 def _cut_off_torn_end(path: Path) -> None:
     """So that whatever is appended next begins a line."""
-    with _written(path):
+    with written(path):
         content = path.read_bytes() if path.exists() else b""
         whole = content.rfind(b"\n") + 1
         if whole < len(content):
@@ -219,23 +219,3 @@ def _believed(path: Path, read: Callable[[str], Read]) -> Read:
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecordError) as error:
         told = " ".join(f"{type(error).__name__}: {error}".split())
         raise CannotRun(f"{path} cannot be read, or is damaged: {told}") from error
-
-
-def _write_whole(path: Path, content: str) -> None:
-    with _written(path):
-        temporary = path.with_name(f".{path.name}-{os.getpid()}")
-        temporary.write_text(content)
-        temporary.replace(path)
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[None]:
-    """Where a file of the run cannot be written, that is no fault of the layer.
-
-    Raises:
-        CannotRun: which says so.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise CannotRun(f"{printable(path)} cannot be written: {error.strerror}") from error

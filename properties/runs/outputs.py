@@ -1,5 +1,8 @@
-"""Tries where the results of a run are to go before it begins: afterwards it would be too late."""
+"""Where the results of a run go: tried before it begins, since afterwards it would be too late, and written whole."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -30,3 +33,31 @@ def check_outputs(*, json: Path | None = None, regressions: Path | None = None) 
                 pass
         except OSError as error:
             raise CannotRun(f"{name} cannot be written: {error.strerror}: {printable(there)}") from error
+
+
+def write_whole(path: Path, content: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        CannotRun: where it cannot be written.
+    """
+    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    with written(path):
+        try:
+            temporary.write_text(content, encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def written(path: Path) -> Iterator[None]:
+    """Where a file of the run cannot be written, that is no fault of the layer.
+
+    Raises:
+        CannotRun: which says so.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CannotRun(f"{printable(path)} cannot be written: {error.strerror}") from error

@@ -1,5 +1,6 @@
 """Records: what they hold, how they are written, and how whatever is no record is refused, in one line."""
 
+import errno
 import json
 import os
 from concurrent.futures import ProcessPoolExecutor
@@ -15,7 +16,9 @@ from properties.cases.case import Backward, Case, Fill, Input, Spec
 from properties.cases.drawing import draw_cases
 from properties.failures.record import FORMAT, Record, RecordError, _validator, read_record, record_files, write_record
 from properties.laws import LAWS
+from properties.runs.outputs import write_whole
 from properties.runs.plan import make_plan
+from properties.trials.implementation import CannotRun
 from properties.trials.verdict import Failed, Place
 
 BY_NAME = {prop.name: prop for prop in LAWS}
@@ -127,19 +130,24 @@ def test_same_failure_same_file(tmp_path: Path) -> None:
     assert len({path, *(write_record(tmp_path, other) for other in others)}) == 5
 
 
-def test_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(descriptor: int) -> None:
-        raise OSError("no space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no space"):
-        write_record(tmp_path, RECORD)
-    assert list(tmp_path.iterdir()) == []
-
-
 def _write_many(folder: Path) -> None:
     for seed in range(40):
         write_record(folder, replace(RECORD, case=replace(RECORD.case, fill=Fill("exact", seed))))
+
+
+def test_written_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a record nor a report leaves anything behind that is not whole, and both say what is wrong."""
+
+    def full(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(RecordError, match=r"\w+\.json cannot be written: No space left on device"):
+        write_record(tmp_path, RECORD)
+    with pytest.raises(CannotRun, match=r"report\.json cannot be written: No space left on device"):
+        write_whole(tmp_path / "report.json", "{}")
+    assert not any(tmp_path.iterdir())
 
 
 def test_several_processes_write_one_folder(tmp_path: Path) -> None:
