@@ -1,5 +1,7 @@
 """Which pixels each window covers, found by enumeration: the formulas of the contract are checked against this."""
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,7 @@ def origins(size: int, patch_size: int, stride: int) -> list[int]:
     return [first for first in range(0, size, stride) if first + patch_size <= size]
 
 
+@lru_cache(maxsize=1024)
 def grid(sizes: tuple[int, ...], patch_size: int, stride: int) -> tuple[int, ...]:
     """Number of windows along each axis, found by counting them."""
     return tuple(len(origins(size, patch_size, stride)) for size in sizes)

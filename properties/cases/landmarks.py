@@ -1,7 +1,7 @@
 """Layers as they are used in the field, and layers with one large number: they always run, whatever is drawn."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from typing import TypeVar
@@ -134,12 +134,10 @@ class _Contexts:
     def around(self, name: str, case: Case) -> Case:
         """The case in the context, of a few, in which most meets for the first time."""
 
-        def new(number: int) -> int:
-            return len(_pairs(name, candidates[number]) - self.met)
-
         candidates = [_in_context(case, f"{name}/{case.fill.seed}/{case.input.dtype}/{n}") for n in range(_CANDIDATES)]
-        best = max(range(_CANDIDATES), key=new)
-        self.met |= _pairs(name, candidates[best])
+        pairs = [_pairs(name, candidate) for candidate in candidates]
+        best = max(range(_CANDIDATES), key=lambda number: len(pairs[number] - self.met))
+        self.met |= pairs[best]
         return candidates[best]
 
 
@@ -152,23 +150,25 @@ def _pairs(name: str, case: Case) -> set[tuple[str, str]]:
 def _in_context(case: Case, which: str) -> Case:
     """The case in one of all contexts."""
 
-    def pick(what: str, options: Sequence[_T]) -> _T:
-        return options[int(generator.integers(0, f"context/{which}/{what}", 1, 0, len(options) - 1)[0])]
+    drawn: Iterator[int] = iter(generator.words(0, f"context/{which}", len(_CONTEXT)).tolist())
+
+    def pick(options: Sequence[_T]) -> _T:
+        return options[next(drawn) % len(options)]
 
     spec, given = case.spec, case.input
-    mode = pick("mode", ("train", "train", "eval", "no_grad", "inference"))
+    mode = pick(("train", "train", "eval", "no_grad", "inference"))
     # What real users feed: images, channels first and permuted; a first layer's input needs no gradient.
     impossible = {"expanded"} | ({"odd_strides"} if 1 not in (given.batch, spec.in_features, *given.sizes) else set())
     layouts = ("channels_first", *(layout for layout in LAYOUTS if layout not in impossible))
     parameters = ("weight", "bias") if spec.bias else ("weight",)
-    wanted = pick("gradients", (parameters, parameters, ("input", *parameters), ("input",), ("weight",)))
+    wanted = pick((parameters, parameters, ("input", *parameters), ("input",), ("weight",)))
     return replace(
         case,
-        input=replace(given, layout=pick("layout", layouts), origin=pick("origin", ORIGINS)),
-        weight_layout=pick("weight layout", WEIGHT_LAYOUTS) if spec.data_dim > 1 else "plain",
-        backward=Backward((), pick("cotangent", tuple(kind for kind in COTANGENTS if kind != "zero"))),
+        input=replace(given, layout=pick(layouts), origin=pick(ORIGINS)),
+        weight_layout=pick(WEIGHT_LAYOUTS) if spec.data_dim > 1 else "plain",
+        backward=Backward((), pick(tuple(kind for kind in COTANGENTS if kind != "zero"))),
         mode=mode,
-        autocast=pick("autocast", [low for low in AUTOCAST if autocasts(low, case.fill.name, given.dtype)]),
+        autocast=pick([low for low in AUTOCAST if autocasts(low, case.fill.name, given.dtype)]),
     ).wanting(*(wanted if mode in ("train", "eval") else ()))
 
 

@@ -20,6 +20,7 @@ from properties.diagnosis import explain
 from properties.failures.isolation import PIPE_LOST, Child, Died, Pipe, PipeLost, ended_process, forked
 from properties.failures.message import failure_message
 from properties.failures.record import Record, RecordError, printable, read_record
+from properties.trials.fault_scripts import fork_server
 from properties.trials.faults import check_machine
 from properties.trials.implementation import CannotRun, resolve, said
 from properties.trials.verdict import Failed, Inapplicable
@@ -191,6 +192,7 @@ def _try(pipe: Pipe, record: dict[str, Any], implementation: str, device: str) -
 
     Each answer is of a kind, which may be an error.
     """
+    fork_server()
     torch.set_num_threads(1)
     known = Record.believed(record)
 

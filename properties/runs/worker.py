@@ -18,6 +18,7 @@ from properties.runs.failure import examine
 from properties.runs.journal import Journal
 from properties.runs.result import Found
 from properties.runs.shard import finish_shard
+from properties.trials.fault_scripts import fork_server
 from properties.trials.faults import check_machine
 from properties.trials.implementation import CannotRun
 
@@ -43,6 +44,7 @@ def work(pipe: Pipe, folder: Path) -> None:
     to the first comes in parts, one for each case and None at the end; so does the answer to the second, each part
     being whether it is the last, and a record, None where that is the one before.
     """
+    fork_server()
     torch.set_num_threads(1)
     # A layer may change the current folder as it is imported.
     journal = Journal(folder.absolute())

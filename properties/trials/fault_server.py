@@ -1,7 +1,7 @@
 """Runs scripts of ``torch_faults`` in processes of their own, a line of JSON each; torch is imported once for all.
 
-What forks has run nothing of torch, so that every script begins as in a new process. Each line on stdin is the list of
-a number of threads, since kernels differ by it, a script's path and its arguments; the answer is a line with how the
+What forks has run nothing of torch, so that every script begins as in a new process. Each line that comes is the list
+of a number of threads, since kernels differ by it, a script's path and its arguments; the answer is a line with how the
 script ended: its exit status, or the negative number of the signal that ended it.
 """
 
@@ -9,19 +9,20 @@ import json
 import os
 import sys
 from runpy import run_path
+from typing import IO
 
 # What the scripts import, too.
 import torch
 
 
-def main() -> None:
-    """Answer until there is nothing more to read."""
-    for line in sys.stdin:
+def serve(questions: IO[str], answers: IO[str]) -> None:
+    """Answer until nothing more can come."""
+    for line in questions:
         child = os.fork()
         if child == 0:
             _run(*json.loads(line))
         _, status = os.waitpid(child, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        print(os.waitstatus_to_exitcode(status), file=answers, flush=True)
 
 
 def _run(threads: int, *arguments: str) -> None:
@@ -42,4 +43,4 @@ def _run(threads: int, *arguments: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(sys.stdin, sys.stdout)
