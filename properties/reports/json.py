@@ -51,7 +51,7 @@ def report_json(report: Report) -> dict[str, Any]:
             }
             for prop in report.properties
         ],
-        "left_out": [prop.name for prop in report.plan.left_out],
+        "left_out": list(report.plan.left_out),
         "coverage": {
             "cases": report.coverage,
             **{

@@ -1,28 +1,18 @@
 """How sharp the properties are: what detects each mutant, and after how many cases."""
 
+import math
 import statistics
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from properties.cases.case import Case
-from properties.runs.plan import Plan, make_plan
+from properties.runs.plan import make_plan
 from properties.runs.shard import run_case
-from properties.runs.shard_names import (
-    COMPILED,
-    COMPILED_STEERED,
-    LANDMARKS,
-    RANDOM,
-    REGRESSIONS,
-    SMALL,
-    STEERED,
-    kind_of,
-)
 from properties.trials.implementation import CannotRun, import_module
 
 _MUTANTS = "tests.mutants"
@@ -30,9 +20,10 @@ _MUTANTS = "tests.mutants"
 
 @dataclass(frozen=True)
 class Detection:
-    """Where a run first met a mutant: how many cases it took, and which properties failed on the last of them."""
+    """Where a run met a mutant: after how many cases and CPU seconds, and which properties failed on the last case."""
 
     cases: int
+    seconds: float
     properties: tuple[str, ...]
 
 
@@ -49,33 +40,18 @@ def mutants() -> tuple[Any, ...]:
 
 
 def detect(implementation: Any, seed: int) -> Detection | None:
-    """Run the default run's cases, both levels, one by one until a property fails; None where none does."""
+    """Run the default run's cases, both levels, in its order until a property fails; None where none does."""
     plan = make_plan(implementation, seed=seed, levels=("contract", "robust"))
-    for count, (shard, case) in enumerate(_cases(plan), start=1):
-        failed = run_case(plan, plan.properties_of(shard), case).failed
+    cases = ((shard, case) for shard in plan.shards for case in plan.cases_of(shard).values())
+    seconds = 0.0
+    for count, (shard, case) in enumerate(cases, start=1):
+        began = time.process_time()
+        failed = run_case(plan, plan.properties_of(shard), case, owners=plan.owners_of(shard)).failed
+        # Of the cases alone: each run draws the same ones.
+        seconds += time.process_time() - began
         if failed:
-            return Detection(count, tuple(failed))
+            return Detection(count, seconds, tuple(failed))
     return None
-
-
-def _cases(plan: Plan) -> Iterator[tuple[str, Case]]:
-    """The cases of a run, drawn ones first: of those that are compiled one of each kind after each drawn shard."""
-
-    def of(*kinds: str) -> Iterator[tuple[str, Case]]:
-        for shard in plan.shards:
-            if kind_of(shard) in kinds:
-                for case in plan.cases_of(shard).values():
-                    yield shard, case
-
-    compiled = [of(kind) for kind in COMPILED.values()]
-    for shard in plan.shards:
-        if kind_of(shard) == RANDOM:
-            yield from ((shard, case) for case in plan.cases_of(shard).values())
-            for kind in compiled:
-                yield from islice(kind, 1)
-    others = ((STEERED,), (COMPILED_STEERED,), (LANDMARKS,), SMALL.values(), (REGRESSIONS,))
-    for found in (*compiled, *(of(*kinds) for kinds in others)):
-        yield from found
 
 
 def print_power(console: Console, *, seeds: Sequence[int], only: Sequence[str] | None = None) -> bool:
@@ -97,9 +73,10 @@ def print_power(console: Console, *, seeds: Sequence[int], only: Sequence[str] |
         raise CannotRun(f"only names {', '.join(sorted(unknown))}, which is no mutant, such as {known[0].name}")
     chosen = [mutant for mutant in known if only is None or mutant.name in only]
     table = Table("mutant", "detected by", box=None, pad_edge=False, header_style="bold")
-    for heading in ("median", "worst"):
+    for heading in ("median", "worst", "CPU seconds"):
         table.add_column(heading, justify="right")
     counts: list[int] = []
+    seconds: list[float] = []
     missed = []
     for mutant in chosen:
         detections = [detect(mutant.layer, seed) for seed in seeds]
@@ -107,6 +84,7 @@ def print_power(console: Console, *, seeds: Sequence[int], only: Sequence[str] |
         names = dict.fromkeys(name for detection in found for name in detection.properties)
         cases = [detection.cases for detection in found]
         counts += cases
+        seconds += [detection.seconds for detection in found]
         if len(found) < len(seeds):
             missed.append(mutant.name)
         table.add_row(
@@ -114,16 +92,23 @@ def print_power(console: Console, *, seeds: Sequence[int], only: Sequence[str] |
             ", ".join(names) or "NOTHING",
             f"{statistics.median(cases):g}" if cases else "",
             str(max(cases)) if len(cases) == len(seeds) else "missed",
+            f"{statistics.median(detection.seconds for detection in found):.1f}" if found else "",
         )
         console.print(Text(f"{mutant.name}: {len(found)} of {len(seeds)}"), style="dim")
     console.print(table)
     for name in missed:
         console.print(Text(f"not detected with every seed: {name}"))
-    cases_to_detection = f"median {statistics.median(counts):g}, worst {max(counts)}" if counts else "none"
+    told = "none"
+    if counts:
+        late = sorted(seconds)[math.ceil(0.95 * len(seconds)) - 1]
+        told = (
+            f"median {statistics.median(counts):g} and worst {max(counts)} cases, "
+            f"median {statistics.median(seconds):.1f} and 95th percentile {late:.1f} CPU seconds"
+        )
     console.print(
         Text(
             f"{len(chosen) - len(missed)} of {len(chosen)} mutants detected with each of the seeds "
-            f"{', '.join(map(str, seeds))}; cases to detection: {cases_to_detection}"
+            f"{', '.join(map(str, seeds))}; until then: {told}"
         ),
         soft_wrap=True,
     )

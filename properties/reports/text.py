@@ -66,8 +66,8 @@ def print_report(report: Report, console: Console, *, messages: bool = True) -> 
         if failure.record is not None:
             console.print(Text(f"{failure.property}: {replay_command(failure.record)}"), soft_wrap=True)
     if report.plan.left_out:
-        names = ", ".join(f"{prop.name} (on {prop.device} alone)" for prop in report.plan.left_out)
-        console.print(Text(f"not judged on {report.plan.device}: {names}"), soft_wrap=True)
+        names = ", ".join(f"{name} ({reason})" for name, reason in report.plan.left_out.items())
+        console.print(Text(f"not judged: {names}"), soft_wrap=True)
     firsts = {failure.message.splitlines()[0] for failure in report.failures}
     for line in report.problems:
         if line not in firsts:

@@ -36,13 +36,27 @@ def duration(text: str) -> float:
 
 @dataclass(frozen=True)
 class Profile:
-    """How much a run does: random cases, and whether pairs (2) or triples (3) of levels are all reached."""
+    """How much a run does: what it gives the arguments of ``verify`` that are called so."""
 
     cases: int
     strength: int
+    scope_sample: int = 1
+    compile: bool = True
+
+    @property
+    def words(self) -> str:
+        """What it does, for a person."""
+        levels = {0: "", 2: ", every pair of levels", 3: ", every triple of levels"}[self.strength]
+        scope = "" if self.scope_sample == 1 else f", one of {self.scope_sample} small shapes"
+        return f"{self.cases:,} random cases{levels}{scope}{'' if self.compile else ', nothing compiled'}"
 
 
-PROFILES = {"quick": Profile(300, DEFAULT_STRENGTH), "ci": Profile(3_000, 3), "nightly": Profile(50_000, 3)}
+PROFILES = {
+    "smoke": Profile(60, 0, scope_sample=20, compile=False),
+    "quick": Profile(300, DEFAULT_STRENGTH),
+    "ci": Profile(3_000, 3),
+    "nightly": Profile(50_000, 3),
+}
 DEFAULT_PROFILE = "quick"
 
 
@@ -185,10 +199,7 @@ class Option:
         return self.flag.replace("-", "_")
 
 
-_HOW_MUCH = ", ".join(
-    f"{name} ({profile.cases:,} random cases, every {'pair' if profile.strength == 2 else 'triple'} of levels)"
-    for name, profile in PROFILES.items()
-)
+_HOW_MUCH = ", ".join(f"{name} ({profile.words})" for name, profile in PROFILES.items())
 _RECORDS = ("replay", "explain", "script")
 OPTIONS = (
     Option(
@@ -231,6 +242,26 @@ OPTIONS = (
         kind=_names("properties and clauses", optional=True),
         planned=True,
         repeated="always",
+    ),
+    Option(
+        "skip",
+        {"type": names, "metavar": "NAMES", "help": "properties or clauses to leave out, such as exports,C12"},
+        argument="skip",
+        kind=_names("properties and clauses", optional=True),
+        planned=True,
+    ),
+    Option(
+        "no-compile",
+        {
+            "action": "store_true",
+            "default": None,
+            "help": "leave out what compiles the layer (default: as the profile)",
+        },
+        argument="compile",
+        kind=_SWITCH,
+        default=True,
+        converted=lambda no_compile: not no_compile,
+        planned=True,
     ),
     Option(
         "device",
@@ -312,7 +343,7 @@ OPTIONS = (
         {
             "type": int,
             "metavar": "N",
-            "help": "check one of N shapes of the small scope, chosen by the run seed (default: 1, all of them)",
+            "help": "check one of N shapes of the small scope, chosen by the run seed (default: as the profile has it)",
         },
         argument="scope_sample",
         kind=_whole("an integer, at least 1", 1),

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,8 @@ class Plan:
     levels: tuple[str, ...]
     properties: tuple[Law, ...]
     only: tuple[str, ...]
+    skip: tuple[str, ...]
+    compile: bool
     expected_failures: Mapping[str, str]
     scope_margin: int = 0
     scope_sample: int = 1
@@ -93,11 +95,11 @@ class Plan:
         }
 
     @property
-    def left_out(self) -> tuple[Law, ...]:
-        """The properties that the levels ask for, and that this type of device cannot show."""
-        return tuple(
-            prop for prop in LAWS if prop.level in self.levels and not self.only and not prop.runs_on(self.device)
-        )
+    def left_out(self) -> dict[str, str]:
+        """The properties that only, or else the levels, ask for and that are not judged, and why."""
+        asked = [prop for prop in LAWS if _is_asked_for(prop, self.only, self.levels)]
+        why = {prop.name: _why_not(prop, self.device, self.skip, self.compile) for prop in asked}
+        return {name: reason for name, reason in why.items() if reason}
 
     @cached_property
     def owners(self) -> tuple[Law, ...]:
@@ -119,10 +121,13 @@ class Plan:
 
     @property
     def all_shards(self) -> tuple[str, ...]:
-        """The names of the shards of the whole run: some of every kind first, in case there is no time for all."""
+        """The names of the shards of the whole run: records first, then a shard of every kind, the cheap ones first.
+
+        So the rest adds to what is known of everything, and a wrong layer is told soon.
+        """
         found = [shard for shard in (REGRESSIONS, LANDMARKS, HUGE) if self.properties_of(shard)]
         found += [shard for kind in sharding.KINDS if self.properties_of(kind) for shard in sharding.shards(self, kind)]
-        return tuple(sorted(found, key=sharding.is_late))
+        return tuple(sorted(found, key=sharding.turn))
 
     @property
     def space(self) -> Space:
@@ -170,6 +175,8 @@ class Plan:
             "seed": self.seed,
             "cases": self.cases,
             "only": list(self.only) or None,
+            "skip": list(self.skip) or None,
+            "compile": self.compile,
             "device": self.device,
             "dtypes": None if self.dtypes == tuple(DTYPES) else list(self.dtypes),
             "levels": list(self.levels),
@@ -254,6 +261,8 @@ def make_plan(
     dtypes: Sequence[str] | None = None,
     levels: Sequence[str] = ("contract",),
     only: Sequence[str] | None = None,
+    skip: Sequence[str] | None = None,
+    compile: bool = True,
     expected_failures: Mapping[str, str] | None = None,
     scope_margin: int = 0,
     scope_sample: int = 1,
@@ -271,26 +280,19 @@ def make_plan(
     check_arguments({name: value for name, value in locals().items() if name != "regressions"})
     found, name = resolve(implementation)
     names = [prop.name for prop in LAWS]
-    selectors = tuple(RETIRED[name][0].name if name in RETIRED else name for name in only or ())
-    expected_failures = {
-        RETIRED[name][0].name if name in RETIRED else name: reason for name, reason in (expected_failures or {}).items()
-    }
-    clauses = {clause for prop in LAWS for clause in prop.clauses}
-    _known("only", selectors, [*names, *sorted(clauses, key=_clause_order)])
+    only, skip = (tuple(map(_today, names or ())) for names in (only, skip))
+    expected_failures = {_today(name): reason for name, reason in (expected_failures or {}).items()}
+    clauses = sorted({clause for prop in LAWS for clause in prop.clauses}, key=_clause_order)
+    _known("only", only, [*names, *clauses])
+    _known("skip", skip, [*names, *clauses])
     _known("expected_failures", expected_failures, names)
     _known("levels", levels, LEVELS)
     _known("dtypes", dtypes or (), DTYPES)
-    chosen = tuple(
-        prop
-        for prop in LAWS
-        # A property that is asked for by name or clause runs whatever its level.
-        if ({prop.name, *prop.clauses} & set(selectors) if selectors else prop.level in levels)
-        and (prop.runs_on(device) or prop.name in selectors)
-    )
-    if elsewhere := [prop.name for prop in chosen if not prop.runs_on(device)]:
-        raise CannotRun(f"only names {', '.join(elsewhere)}, which {chosen[0].device} alone can run, not {device!r}")
+    why = {prop: _why_not(prop, device, skip, compile) for prop in LAWS if _is_asked_for(prop, only, levels)}
+    if refused := {prop.name: reason for prop, reason in why.items() if reason and prop.name in only}:
+        raise CannotRun("only names " + ", ".join(f"{name} ({reason})" for name, reason in refused.items()))
     records = regressions if isinstance(regressions, Mapping) else _records(regressions)
-    return Plan(
+    plan = Plan(
         found,
         name,
         cases,
@@ -298,14 +300,45 @@ def make_plan(
         device,
         tuple(dtypes or DTYPES),
         tuple(levels),
-        chosen,
-        selectors,
+        tuple(prop for prop, reason in why.items() if not reason),
+        only,
+        skip,
+        compile,
         expected_failures,
         scope_margin,
         scope_sample,
         strength,
         records,
     )
+    if owners := [prop.name for prop in plan.owners if _is_named(prop, skip)]:
+        raise CannotRun(
+            f"skip names {', '.join(owners)}, judged all the same, since where it fails nothing can be said of others: "
+            "expect the failure instead"
+        )
+    return plan
+
+
+def _today(name: str) -> str:
+    """The name of a property today."""
+    return RETIRED[name][0].name if name in RETIRED else name
+
+
+def _is_named(prop: Law, selectors: Sequence[str]) -> bool:
+    return not {prop.name, *prop.clauses}.isdisjoint(selectors)
+
+
+def _is_asked_for(prop: Law, only: Sequence[str], levels: Sequence[str]) -> bool:
+    """Whether a property is asked for: by name or clause whatever its level, or by its level."""
+    return _is_named(prop, only) if only else prop.level in levels
+
+
+def _why_not(prop: Law, device: str, skip: Sequence[str], compile: bool) -> str:
+    """Why a property that is asked for is not judged; empty where it is."""
+    if _is_named(prop, skip):
+        return "skipped"
+    if prop.on == "compiled" and not compile:
+        return "it compiles"
+    return "" if prop.runs_on(device) else f"on {prop.device} alone"
 
 
 def _records(folder: Path | None) -> dict[str, Record]:
@@ -330,11 +363,7 @@ def plan_from_options(option: Callable[[str], Any]) -> Plan:
         CannotRun: where they do not fit.
     """
     profile = PROFILES[option("profile") or DEFAULT_PROFILE]
-    usual: dict[str, Any] = {
-        "implementation": DEFAULT_IMPLEMENTATION,
-        "cases": profile.cases,
-        "strength": profile.strength,
-    }
+    usual = {"implementation": DEFAULT_IMPLEMENTATION, **asdict(profile)}
     return make_plan(**(usual | given_arguments(option, PLANNED)), regressions=option("regressions"))
 
 

@@ -16,7 +16,10 @@ from properties.runs.shard_names import (
     COMPILED_STEERED,
     COPIES,
     HISTORIES,
+    HUGE,
+    LANDMARKS,
     RANDOM,
+    REGRESSIONS,
     SMALL,
     STEERED,
     data_dim_of,
@@ -36,10 +39,23 @@ KINDS = {
     RANDOM: 50,
     HISTORIES: 50,
     COPIES: 50,
+    **dict.fromkeys(SMALL.values(), 500),
     STEERED: 50,
     **dict.fromkeys((*COMPILED.values(), COMPILED_STEERED), 4),
-    **dict.fromkeys(SMALL.values(), 500),
 }
+# The kinds in the order in which they are run: what costs little and detects much comes first.
+_ORDER = (
+    REGRESSIONS,
+    RANDOM,
+    HISTORIES,
+    COPIES,
+    *SMALL.values(),
+    LANDMARKS,
+    *COMPILED.values(),
+    STEERED,
+    HUGE,
+    COMPILED_STEERED,
+)
 # Compiling takes as long as hundreds of other checks, and for volumes longer still. By data_dim: one case in so many is
 # drawn once more to be compiled, and how many are at most, since beyond them time is better spent on other cases.
 CASES_FOR_A_COMPILATION = {1: 300, 2: 300, 3: 300}
@@ -102,9 +118,10 @@ def _copies(plan: "Plan") -> int:
     return math.ceil(plan.cases / CASES_FOR_A_COPY)
 
 
-def is_late(shard: str) -> bool:
-    """Whether a shard holds only more of what other shards hold."""
-    return kind_of(shard) in (RANDOM, HISTORIES, COPIES) and number_of(shard) >= SHARDS_LOOKED_AT
+def turn(shard: str) -> tuple[int, int]:
+    """When a shard is run: after the first ones of all kinds the second ones, and so on."""
+    kind = kind_of(shard)
+    return (number_of(shard) if kind in KINDS else 0), _ORDER.index(kind)
 
 
 def _every(plan: "Plan", kind: str) -> tuple[Case, ...]:

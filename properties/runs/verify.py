@@ -25,6 +25,8 @@ def verify(
     dtypes: Sequence[str] | None = None,
     levels: Sequence[str] = ("contract",),
     only: Sequence[str] | None = None,
+    skip: Sequence[str] | None = None,
+    compile: bool = True,
     expected_failures: Mapping[str, str] | None = None,
     budget: float | None = None,
     fail_fast: bool = False,
@@ -47,6 +49,8 @@ def verify(
         dtypes: some of float64, float32, bfloat16, float16; None means all of them.
         levels: ``contract`` is what every implementation must satisfy; ``robust`` adds what a careful one also does.
         only: names of properties, or clauses; properties named here run whatever their level.
+        skip: names of properties, or clauses, to leave out; the report says so.
+        compile: whether to judge the layer compiled and exported, too; the report says where not.
         expected_failures: property to the reason why it may fail; one that then passes fails the run.
         budget: seconds after which no further case is begun.
         fail_fast: stop after the first case on which a property fails.
@@ -78,6 +82,8 @@ def verify(
         dtypes=dtypes,
         levels=levels,
         only=only,
+        skip=skip,
+        compile=compile,
         expected_failures=expected_failures,
         scope_margin=scope_margin,
         scope_sample=scope_sample,

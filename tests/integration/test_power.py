@@ -31,9 +31,9 @@ def test_power_counts_the_cases_to_detection(capsys: pytest.CaptureFixture[str])
         "gradients.OnceDifferentiable: 2 of 2",
         lines[2],
     ]
-    assert lines[2].split() == ["mutant", "detected", "by", "median", "worst"]
+    assert lines[2].split() == ["mutant", "detected", "by", "median", "worst", "CPU", "seconds"]
     assert "zero_input_gives_bias" in "".join(lines)
-    assert lines[-1].startswith("2 of 2 mutants detected with each of the seeds 1, 2; cases to detection: median ")
+    assert lines[-1].startswith("2 of 2 mutants detected with each of the seeds 1, 2; until then: median ")
 
 
 def test_detection_is_the_first_failing_case() -> None:
@@ -41,15 +41,17 @@ def test_detection_is_the_first_failing_case() -> None:
     assert found is not None
     assert found.cases < 5
     assert {"values_exact", "zero_input_gives_bias"} <= set(found.properties)
-    assert detect(BiasAddedTwice, seed=1) == found
+    again = detect(BiasAddedTwice, seed=1)
+    assert again is not None
+    assert (again.cases, again.properties) == (found.cases, found.properties)
 
 
 def test_what_is_not_detected_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    found = iter([Detection(3, ("values_exact",)), None])
+    found = iter([Detection(3, 0.5, ("values_exact",)), None])
     monkeypatch.setattr("properties.reports.power.detect", lambda layer, seed: next(found))
     assert main(["power", "--only", "forward.OneShapeReversed", "--seeds", "1,2"]) == 1
     lines = capsys.readouterr().out.splitlines()
-    assert lines[2].split() == ["forward.OneShapeReversed", "values_exact", "3", "missed"]
+    assert lines[2].split() == ["forward.OneShapeReversed", "values_exact", "3", "missed", "0.5"]
     assert lines[3] == "not detected with every seed: forward.OneShapeReversed"
     assert lines[4].startswith("0 of 1 mutants detected with each of the seeds 1, 2; ")
 
@@ -57,7 +59,7 @@ def test_what_is_not_detected_is_said(monkeypatch: pytest.MonkeyPatch, capsys: p
 def test_correct_layers_are_run_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     judged: list[Case] = []
 
-    def passes(plan: Plan, properties: object, case: Case) -> CaseResult:
+    def passes(plan: Plan, properties: object, case: Case, owners: object) -> CaseResult:
         judged.append(case)
         return CaseResult("", case, {})
 
