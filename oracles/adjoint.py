@@ -4,9 +4,6 @@ With ``y[b, i, o] = bias[o] + sum over c and k of weight[o, c, k] * x[b, i*S + k
 shape of ``y``, differentiating ``sum(t * y)`` by each argument gives the three sums below.
 """
 
-from itertools import product
-
-import torch
 from torch import Tensor
 
 from oracles.unfold import matrix_product, patches
@@ -26,14 +23,16 @@ def input_gradient(cotangent: Tensor, weight: Tensor, sizes: tuple[int, ...], st
         ``[B, *s, C_in]``; zero at pixels that no window covers.
     """
     channels, patch_size = weight.shape[1], weight.shape[-1]
-    per_window = matrix_product(cotangent, weight.flatten(1))
-    per_window = per_window.reshape(*per_window.shape[:-1], channels, -1)
-    gradient = torch.zeros(cotangent.shape[0], *sizes, channels, dtype=cotangent.dtype, device=cotangent.device)
-    firsts = [origins(size, patch_size, stride) for size in sizes]
-    for number, tap in enumerate(product(range(patch_size), repeat=len(sizes))):
-        read = [slice(first[0] + k, first[-1] + k + 1, stride) for first, k in zip(firsts, tap, strict=True)]
-        pixels: tuple[slice, ...] = (slice(None), *read)
-        gradient[pixels] += per_window[..., number]
+    gradient = matrix_product(cotangent, weight.flatten(1))
+    gradient = gradient.reshape(*cotangent.shape[:-1], channels, *[patch_size] * len(sizes))
+    # One axis after the other; the taps of the next one always stand right behind the channels.
+    for axis, size in enumerate(sizes, 1):
+        taps = gradient.unbind(len(sizes) + 2)
+        firsts = origins(size, patch_size, stride)
+        gradient = taps[0].new_zeros(*taps[0].shape[:axis], size, *taps[0].shape[axis + 1 :])
+        for k, tap in enumerate(taps):
+            read: list[slice] = [slice(None)] * axis + [slice(firsts[0] + k, firsts[-1] + k + 1, stride)]
+            gradient[tuple(read)] += tap
     return gradient
 
 

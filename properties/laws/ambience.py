@@ -102,18 +102,17 @@ def threads_agree(trial: Trial) -> None:
 
     Catches buffers of the layer that calls share.
     """
-    layer, flips = trial.make_layer(), [(-1) ** number for number in range(_THREADS)]
+    layer, flips = trial.make_layer(), [(-1) ** number for number in range(_THREADS * _ROUNDS)]
     inputs = [(trial.make_input().detach() * flip) for flip in flips]
     mirrored = 2 * trial.bias - trial.tokens.detach().double()
-    for _ in range(_ROUNDS):
-        interval = sys.getswitchinterval()
-        sys.setswitchinterval(_OFTEN)
-        try:
-            with ThreadPoolExecutor(_THREADS) as threads:
-                calls = [threads.submit(trial.embed, layer, x, "forward in a thread") for x in inputs]
-        finally:
-            sys.setswitchinterval(interval)
-        for flip, call in zip(flips, calls, strict=True):
-            what = "output values are wrong where several threads call the layer"
-            right = trial.tokens.detach().double() if flip == 1 else mirrored
-            trial.close(what, call.result(), Expectation(right, 3 * trial.expected_tokens.bound))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(_OFTEN)
+    try:
+        with ThreadPoolExecutor(_THREADS) as threads:
+            calls = [threads.submit(trial.embed, layer, x, "forward in a thread") for x in inputs]
+    finally:
+        sys.setswitchinterval(interval)
+    for flip, call in zip(flips, calls, strict=True):
+        what = "output values are wrong where several threads call the layer"
+        right = trial.tokens.detach().double() if flip == 1 else mirrored
+        trial.close(what, call.result(), Expectation(right, 3 * trial.expected_tokens.bound))

@@ -154,8 +154,7 @@ def _spare_time(trial: Trial) -> None:
 
 def _wanting_every_gradient(trial: Trial) -> Trial:
     """The trial with a gradient for the input and for every parameter."""
-    wanted = PARAMETERS_AND_INPUT if trial.case.spec.bias else PARAMETERS_AND_INPUT[:2]
-    return Trial(trial.case.wanting(*wanted), trial.implementation, trial.device)
+    return trial.wanting(*(PARAMETERS_AND_INPUT if trial.case.spec.bias else PARAMETERS_AND_INPUT[:2]))
 
 
 def _parameters(trial: Trial, layer: Any) -> list[Tensor]:

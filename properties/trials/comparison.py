@@ -34,8 +34,10 @@ NOTHING_JUDGED = {
 
 def judged(expected: Expectation, which: str) -> Tensor:
     """The values whose bound is zero, since no correct evaluation rounds there; those that may round; or all."""
-    bound = expected.bound
-    return {EXACT: bound == 0, ROUNDED: (bound > 0) & bound.isfinite(), ALL: bound.isfinite()}[which]
+    if which == EXACT:
+        return expected.bound == 0
+    finite = expected.bound.isfinite()
+    return finite & (expected.bound > 0) if which == ROUNDED else finite
 
 
 def compare(what: str, found: Tensor, expected: Expectation, chosen: Tensor, tensor: str) -> Failed | float | None:

@@ -27,6 +27,8 @@ from properties.trials.verdict import Failed, Place, Violation
 
 WEIGHT_GRADIENT = "torch's fault: oneDNN's weight gradient of a strided 1 x 1 convolution writes past its memory"
 INPUT_GRADIENT = "torch's fault: oneDNN's input gradient of overlapping windows of a sequence writes past its memory"
+# What a trial knows of its values whatever is differentiated.
+_OF_VALUES = {"values", "expected_tokens", "_expected_input_gradient", "_expected_weight_gradient"}
 # The product of output channels and patch size up to which that one has never been seen.
 _FEW = 2**14
 
@@ -568,6 +570,13 @@ class Trial:
         if self.case.fill.sparse:
             terms = _counted(adjoint.bias_gradient, cotangent != 0)
         return self._expect(adjoint.bias_gradient(cotangent), magnitude, terms)
+
+    def wanting(self, *names: str) -> "Trial":
+        """A trial of its own with gradients of other tensors: the values, and what is right, are the same."""
+        other = Trial(self.case.wanting(*names), self.implementation, self.device)
+        for name in _OF_VALUES & vars(self).keys():
+            setattr(other, name, getattr(self, name))
+        return other
 
     @property
     def bias(self) -> Tensor | float:
