@@ -24,6 +24,7 @@ from properties.cases.case import (
     Spec,
     autocasts,
 )
+from properties.cases.domain import Domain
 from properties.cases.factors import levels
 
 _T = TypeVar("_T")
@@ -123,6 +124,15 @@ def landmarks(dtypes: Sequence[str] = DTYPES) -> dict[str, Case]:
             case = Case(spec, replace(given, dtype=dtype), fill, backward=Backward(wanted, "random"))
             named[f"{name}, {fill.name} {fill.seed}, {dtype}"] = contexts.around(name, case) if number else case
     return named
+
+
+def inside(named: Mapping[str, Case], domain: Domain) -> dict[str, Case]:
+    """The landmarks whose numbers are some of a domain, with its bias and gradients; of cases that are alike, one."""
+    found: dict[Case, str] = {}
+    for name, case in named.items():
+        if domain.takes_numbers(case):
+            found.setdefault(domain.nearest(case), name)
+    return {name: case for case, name in found.items()}
 
 
 class _Contexts:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from properties.cases.case import DTYPES, Case
-from properties.cases.landmarks import huge, in_tf32, landmarks
+from properties.cases.domain import NEEDS, WHOLE, Domain, DomainError
+from properties.cases.landmarks import huge, in_tf32, inside, landmarks
 from properties.cases.space import Space
 from properties.contract import LEVELS
 from properties.failures.record import Record, printable, read_folder, versions
@@ -30,6 +31,7 @@ from properties.runs.shard_names import (
     HISTORIES,
     HUGE,
     LANDMARKS,
+    OUTSIDE,
     REGRESSIONS,
     STEERED,
     is_compiled,
@@ -37,6 +39,7 @@ from properties.runs.shard_names import (
     is_small,
     kind_of,
 )
+from properties.trials.declaration import Declared, domain_of
 from properties.trials.implementation import (
     DEFAULT_IMPLEMENTATION,
     CannotRun,
@@ -53,7 +56,8 @@ class Plan:
     """A run: on what, with which properties, and how many cases from which seed.
 
     ``part`` is which of how many parts of the run this is, each with its share of the shards. ``chosen`` are the
-    steered cases by the kind of their shards, where another process has chosen them: that takes seconds.
+    steered cases by the kind of their shards, where another process has chosen them: that takes seconds. ``domain`` is
+    what the layer is for, and ``asked_domain`` what whoever asked made of it.
     """
 
     implementation: Implementation
@@ -72,6 +76,8 @@ class Plan:
     regressions: Mapping[str, Record] = field(default_factory=dict)
     part: tuple[int, int] = (1, 1)
     chosen: Mapping[str, tuple[Case, ...]] = field(default_factory=dict, compare=False, repr=False)
+    domain: Domain = WHOLE
+    asked_domain: Domain | None = None
 
     @cached_property
     def importable(self) -> bool:
@@ -94,6 +100,29 @@ class Plan:
         }
 
     @property
+    def declared(self) -> Implementation:
+        """The implementation, with the domain of this run."""
+        return self.implementation if self.asked_domain is None else Declared(self.implementation, self.domain)
+
+    @property
+    def undeclared(self) -> dict[Law, tuple[str, ...]]:
+        """The properties that the levels ask for, and what they need that the domain says the layer has not."""
+        return {
+            prop: prop.lacks(self.domain)
+            for prop in LAWS
+            if prop.level in self.levels and not self.only and prop.lacks(self.domain)
+        }
+
+    @property
+    def told(self) -> tuple[Law, ...]:
+        """The properties that were not asked for, and whose failures are told alone: those outside the domain."""
+        return tuple(
+            prop
+            for prop in LAWS
+            if prop.on == OUTSIDE and self.domain.just_outside and not self.only and prop not in self.properties
+        )
+
+    @property
     def left_out(self) -> tuple[Law, ...]:
         """The properties that the levels ask for, and that this type of device cannot show."""
         return tuple(
@@ -109,6 +138,7 @@ class Plan:
             prop
             for prop in LAWS
             if prop.name not in asked
+            and not prop.lacks(self.domain)
             and (prop.owns == "everything" or (prop.owns == "clause" and prop.clauses[0] in clauses))
         )
 
@@ -121,7 +151,7 @@ class Plan:
     @property
     def all_shards(self) -> tuple[str, ...]:
         """The names of the shards of the whole run: some of every kind first, in case there is no time for all."""
-        found = [shard for shard in (REGRESSIONS, LANDMARKS, HUGE) if self.properties_of(shard)]
+        found = [shard for shard in (REGRESSIONS, LANDMARKS, HUGE, OUTSIDE) if self.properties_of(shard)]
         found += [shard for kind in sharding.KINDS if self.properties_of(kind) for shard in sharding.shards(self, kind)]
         return tuple(sorted(found, key=sharding.is_late))
 
@@ -135,6 +165,7 @@ class Plan:
             compiled="compiled" in on and self.cases > 0,
             autocast=any(prop.autocast for prop in self.properties),
             emptied=self.cases > 0 and any(prop.empty_batch for prop in self.properties),
+            domain=self.domain,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -178,6 +209,8 @@ class Plan:
             "strength": self.strength,
             "scope_margin": self.scope_margin,
             "scope_sample": self.scope_sample,
+            "domain": None if self.asked_domain is None else self.asked_domain.to_json(),
+            "data_dims": None,
         }
 
     @classmethod
@@ -212,6 +245,8 @@ class Plan:
             return tuple(prop for prop in self.properties if prop.on == "compiled")
         if is_small(shard):
             return tuple(prop for prop in self.properties if prop.small_scope)
+        if shard == OUTSIDE:
+            return tuple(prop for prop in (*self.properties, *self.told) if prop.on == OUTSIDE)
         if kind_of(shard) in (HISTORIES, COPIES, HUGE):
             return tuple(prop for prop in self.properties if prop.on == kind_of(shard))
         on = ("cases",) if shard == LANDMARKS else ("cases", "drawn")
@@ -219,7 +254,7 @@ class Plan:
 
     def owners_of(self, shard: str) -> tuple[Law, ...]:
         """The owners that are judged on the cases of a shard."""
-        on = ("cases", "compiled") if is_compiled(shard) else ("cases",)
+        on = ("cases", "compiled") if is_compiled(shard) else () if shard == OUTSIDE else ("cases",)
         return tuple(prop for prop in self.owners if prop.on in on and (prop.small_scope or not is_small(shard)))
 
     def properties_on(self, shard: str, case: str) -> tuple[Law, ...]:
@@ -233,16 +268,18 @@ class Plan:
     def cases_of(self, shard: str) -> dict[str, Case]:
         """The cases of a shard, by name.
 
-        A function of seed, dtypes, number of cases, strength, margin and committed records alone: what is judged on
-        them makes no difference.
+        A function of seed, domain, dtypes, number of cases, strength, margin and committed records alone: what is
+        judged on them makes no difference.
         """
         if shard == REGRESSIONS:
             return {name: record.case for name, record in self.replayed.items()}
         if shard == LANDMARKS:
-            found = landmarks(self.dtypes)
+            found = inside(landmarks(self.dtypes), self.domain)
             return found | (in_tf32(found) if self.device.startswith("cuda") else {})
         if shard == HUGE:
-            return huge(self.dtypes)
+            return inside(huge(self.dtypes), self.domain)
+        if shard == OUTSIDE:
+            return self.domain.just_outside
         return {f"{shard}/{i}": case for i, case in enumerate(sharding.cases_of(self, shard))}
 
 
@@ -259,6 +296,8 @@ def make_plan(
     scope_margin: int = 0,
     scope_sample: int = 1,
     strength: int = DEFAULT_STRENGTH,
+    domain: Domain | Mapping[str, Any] | None = None,
+    data_dims: Sequence[int] | None = None,
     regressions: Path | Mapping[str, Record] | None = None,
 ) -> Plan:
     """Check what was asked for; ``properties.verify`` says what each argument means.
@@ -281,13 +320,25 @@ def make_plan(
     _known("expected_failures", expected_failures, names)
     _known("levels", levels, LEVELS)
     _known("dtypes", dtypes or (), DTYPES)
+    asked = _asked_domain(domain, data_dims)
+    of_layer = _within(domain_of(found), asked)
+    allowed = tuple(dtype for dtype in dtypes or DTYPES if dtype in of_layer.dtypes)
+    if not allowed:
+        raise CannotRun(f"dtypes names {', '.join(dtypes or ())}; the domain has {', '.join(of_layer.dtypes)} alone")
     chosen = tuple(
         prop
         for prop in LAWS
         # A property that is asked for by name or clause runs whatever its level.
         if ({prop.name, *prop.clauses} & set(selectors) if selectors else prop.level in levels)
         and (prop.runs_on(device) or prop.name in selectors)
+        and (not prop.lacks(of_layer) or prop.name in selectors)
+        and (prop.on != OUTSIDE or of_layer.just_outside)
     )
+    for prop in chosen:
+        if missing := prop.lacks(of_layer):
+            raise CannotRun(
+                f"only names {prop.name}, which needs {NEEDS[missing[0]]}, and the domain says there is none"
+            )
     if elsewhere := [prop.name for prop in chosen if not prop.runs_on(device)]:
         raise CannotRun(f"only names {', '.join(elsewhere)}, which {chosen[0].device} alone can run, not {device!r}")
     records = regressions if isinstance(regressions, Mapping) else _records(regressions)
@@ -297,7 +348,7 @@ def make_plan(
         cases,
         secrets.randbits(32) if seed is None else seed,
         device,
-        tuple(dtypes or DTYPES),
+        allowed,
         tuple(levels),
         chosen,
         selectors,
@@ -306,7 +357,28 @@ def make_plan(
         scope_sample,
         strength,
         records,
+        domain=of_layer,
+        asked_domain=asked,
     )
+
+
+def _asked_domain(domain: Domain | Mapping[str, Any] | None, data_dims: Sequence[int] | None) -> Domain | None:
+    """The domain that arguments describe, None where none does."""
+    try:
+        asked = Domain.from_json(dict(domain)) if isinstance(domain, Mapping) else domain
+        if data_dims is None:
+            return asked
+        return (asked or WHOLE).within(Domain(data_dims=tuple(sorted(set(data_dims)))))
+    except DomainError as error:
+        raise CannotRun(str(error)) from error
+
+
+def _within(declared: Domain, asked: Domain | None) -> Domain:
+    """What an implementation declares, as far as it is asked for."""
+    try:
+        return declared if asked is None else declared.within(asked)
+    except DomainError as error:
+        raise CannotRun(f"the implementation declares another domain than is asked for: {error}") from error
 
 
 def _records(folder: Path | None) -> dict[str, Record]:
