@@ -6,17 +6,19 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from oracles.agreement import OracleError
     from properties.cases.case import Case
+    from properties.cases.domain import Domain
     from properties.runs.failure import Failure
     from properties.runs.report import Report, VerificationFailed
     from properties.runs.verify import verify
     from properties.trials.implementation import CannotRun
 
-__all__ = ["CannotRun", "Case", "Failure", "OracleError", "Report", "VerificationFailed", "verify"]
+__all__ = ["CannotRun", "Case", "Domain", "Failure", "OracleError", "Report", "VerificationFailed", "verify"]
 
 # Imported when first asked for: pytest loads this package, for its plugin, in runs that have nothing to do with it.
 _HOMES = {
     "CannotRun": "properties.trials.implementation",
     "Case": "properties.cases.case",
+    "Domain": "properties.cases.domain",
     "Failure": "properties.runs.failure",
     "OracleError": "oracles.agreement",
     "Report": "properties.runs.report",

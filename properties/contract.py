@@ -79,6 +79,7 @@ _SENTENCES = {
     "H8": "compiles once for all sizes from the second on, sizes of 0 and 1 apart, meets none of the compiler's "
     "own failures, and lays its output out alike compiled and eager",
     "H9": "may be called from several threads at the same time",
+    "H10": "refuses, with an error, what it declares that it is not for",
 }
 
 CLAUSES: dict[str, Clause] = {id: Clause(id, f"The layer {sentence}.") for id, sentence in _SENTENCES.items()}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from properties.cases import generator
 from properties.cases.case import Case
+from properties.cases.domain import WHOLE, Domain
 from properties.cases.factors import LEVELS, NUMBER, NUMBERED, Bools, emptied, levels, marked, row, together
 from properties.cases.space import BESIDE, Space, boxes, build, possible
 
@@ -32,7 +33,13 @@ _AUTOMATIC, _STATIC = NUMBER["compiled", "automatic"], NUMBER["compiled", "stati
 
 
 def steered(
-    drawn: Sequence[Case], dtypes: tuple[str, ...], strength: int, seed: str, *, compiled: bool
+    drawn: Sequence[Case],
+    dtypes: tuple[str, ...],
+    strength: int,
+    seed: str,
+    *,
+    compiled: bool,
+    domain: Domain = WHOLE,
 ) -> tuple[Case, ...]:
     """Cases that reach, together with drawn ones, all that is possible.
 
@@ -46,8 +53,9 @@ def steered(
         strength: how many levels come together: 2 for pairs, 3 for triples.
         seed: what numbers and values follow from.
         compiled: whether the cases are those that are judged under a compiler, or the others.
+        domain: what the layer is for.
     """
-    space = Space(dtypes, eager=not compiled, compiled=compiled, emptied=not compiled)
+    space = Space(dtypes, eager=not compiled, compiled=compiled, emptied=not compiled, domain=domain)
     return tuple(_filled(space, _reached(drawn, compiled), strength, seed))
 
 
@@ -73,7 +81,8 @@ def _filled(space: Space, reached: Bools, strength: int, seed: str) -> Iterator[
         candidates = [_extended(space, left, first, missing, few) for few in ties.reshape(_CANDIDATES, -1)]
         best = max(candidates, key=lambda chosen: int(missing[_among(chosen, strength)].sum()))
         missing[_among(best, strength)] = 0
-        yield build(dict(NUMBERED[level] for level in best if level != _EMPTY), _data_seed(seed, number))
+        where = dict(NUMBERED[level] for level in best if level != _EMPTY)
+        yield build(where, _data_seed(seed, number), space.domain)
         number += 1
 
 

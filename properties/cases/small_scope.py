@@ -5,9 +5,11 @@ Each shape is a trial with random integers, forward and backward, which no wrong
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import islice, product
 
 from properties.cases.case import Backward, Case, Fill, Input, Spec
+from properties.cases.domain import WHOLE, Domain
 
 # By data_dim: the largest patch, stride and size.
 _BOUNDS = {1: (8, 10, 32), 2: (4, 5, 12), 3: (3, 4, 8)}
@@ -19,14 +21,19 @@ def bounds(data_dim: int, margin: int) -> tuple[int, int, int]:
     return patch_size + margin, stride + margin, size + margin
 
 
-def count(data_dim: int, margin: int = 0) -> int:
-    """The shapes of the small scope."""
+@cache
+def count(data_dim: int, margin: int = 0, domain: Domain = WHOLE) -> int:
+    """The shapes of the small scope that are in a domain."""
+    if domain != WHOLE:
+        return sum(1 for _ in _shapes(data_dim, margin, domain))
     most_patch, most_stride, most_size = bounds(data_dim, margin)
     shapes: int = sum((most_size - patch_size + 1) ** data_dim for patch_size in range(1, most_patch + 1))
     return most_stride * shapes
 
 
-def small_scope(data_dim: int, dtypes: Sequence[str], margin: int = 0, places: range | None = None) -> Iterator[Case]:
+def small_scope(
+    data_dim: int, dtypes: Sequence[str], margin: int = 0, places: range | None = None, domain: Domain = WHOLE
+) -> Iterator[Case]:
     """A case for every spec and size up to the bounds, in the most precise of the dtypes.
 
     Args:
@@ -34,17 +41,21 @@ def small_scope(data_dim: int, dtypes: Sequence[str], margin: int = 0, places: r
         dtypes: what to choose the dtype from.
         margin: how much each bound is raised.
         places: which of the shapes, by their number; None means all.
+        domain: what the layer is for.
     """
     dtype = next(name for name in ("float64", "float32", "float16", "bfloat16") if name in dtypes)
-    places = range(count(data_dim, margin)) if places is None else places
-    for patch_size, stride, sizes in islice(_shapes(data_dim, margin), places.start, places.stop, places.step):
+    places = range(count(data_dim, margin, domain)) if places is None else places
+    for patch_size, stride, sizes in islice(_shapes(data_dim, margin, domain), places.start, places.stop, places.step):
         spec = Spec(2, 3, data_dim, patch_size, stride)
-        yield Case(spec, Input(2, sizes, dtype), Fill("exact", 1000), backward=Backward(("input", "weight"), "random"))
+        wanted = Backward(("input", "weight"), "random")
+        # Of a shape of the domain it changes nothing but the channels, the bias and the gradients.
+        yield domain.nearest(Case(spec, Input(2, sizes, dtype), Fill("exact", 1000), backward=wanted))
 
 
-def _shapes(data_dim: int, margin: int) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-    """Patch size, stride and sizes of every shape."""
+def _shapes(data_dim: int, margin: int, domain: Domain) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """Patch size, stride and sizes of every shape of a domain."""
     most_patch, most_stride, most_size = bounds(data_dim, margin)
     for patch_size, stride in product(range(1, most_patch + 1), range(1, most_stride + 1)):
         for sizes in product(range(patch_size, most_size + 1), repeat=data_dim):
-            yield patch_size, stride, sizes
+            if domain.takes_shape(patch_size, stride, sizes):
+                yield patch_size, stride, sizes

@@ -29,6 +29,7 @@ from properties.cases.case import (
     Spec,
     autocasts,
 )
+from properties.cases.domain import WHOLE, Domain
 from properties.cases.factors import (
     BATCH_BINS,
     CHANNEL_BINS,
@@ -63,6 +64,7 @@ class Space:
 
     ``dtypes`` are those of the run. ``eager`` says whether cases are judged as they are, ``compiled`` whether some are
     judged under a compiler, ``autocast`` whether they are judged under autocast, ``emptied`` with an empty batch, too.
+    ``domain`` is what the layer is for.
     """
 
     dtypes: tuple[str, ...]
@@ -70,6 +72,7 @@ class Space:
     compiled: bool = True
     autocast: bool = True
     emptied: bool = True
+    domain: Domain = WHOLE
 
 
 @dataclass(frozen=True)
@@ -124,20 +127,21 @@ class _Shape:
 
 
 @cache
-def _smallest_shapes() -> dict[tuple[str, ...], tuple[_Shape, ...]]:
+def _smallest_shapes(domain: Domain) -> dict[tuple[str, ...], tuple[_Shape, ...]]:
     """By the levels of a shape, the shapes with the fewest pixels: for each patch size, with and without a single axis.
 
     Nothing but these is needed: the patch sizes have divisors and none, a stride two beyond the patch leaves every
     remainder, and a window or a remainder more makes two sizes unequal.
     """
     found: dict[tuple[str, ...], dict[tuple[int, bool], _Shape]] = {}
-    for data_dim, patch_size in product((1, 2, 3), _PATCH_SIZES):
+    for data_dim, patch_size in product(domain.data_dims, domain.patch_sizes or _PATCH_SIZES):
         steps = {1, 2, 3, 4, patch_size - 1, patch_size, patch_size + 1, patch_size + 2, FAR * patch_size}
-        for stride, windows in product(sorted(steps - {0}), _grids(data_dim)):
-            for remainders in product(range(min(stride, 3)), repeat=data_dim):
-                sizes = tuple((n - 1) * stride + patch_size + more for n, more in zip(windows, remainders, strict=True))
+        steps |= {domain.stride} if isinstance(domain.stride, int) else set()
+        for stride in (stride for stride in sorted(steps - {0}) if domain.takes_stride(stride, patch_size)):
+            for sizes in _extents(domain, data_dim, patch_size, stride):
+                windows = tuple((size - patch_size) // stride + 1 for size in sizes)
                 shape = _Shape(patch_size, stride, sizes, math.prod(windows))
-                if not affordable(1, shape.tokens, math.prod(sizes), patch_size**data_dim, 1, 1):
+                if not affordable(1, shape.tokens, math.prod(sizes), patch_size**data_dim, 1, 1, domain.most_elements):
                     continue
                 where = (
                     *shape_levels(patch_size, stride, sizes).values(),
@@ -150,6 +154,19 @@ def _smallest_shapes() -> dict[tuple[str, ...], tuple[_Shape, ...]]:
     return {where: tuple(known.values()) for where, known in found.items()}
 
 
+def _extents(domain: Domain, data_dim: int, patch_size: int, stride: int) -> Iterator[tuple[int, ...]]:
+    """Sizes of the domain, of few windows and small remainders."""
+    if isinstance(domain.sizes, tuple):
+        if min(domain.sizes) >= patch_size:
+            yield domain.sizes
+        return
+    for windows in _grids(data_dim):
+        for remainders in product(range(min(stride, 3)), repeat=data_dim):
+            sizes = tuple((n - 1) * stride + patch_size + more for n, more in zip(windows, remainders, strict=True))
+            if domain.takes_sizes(sizes, patch_size, stride):
+                yield sizes
+
+
 def _grids(data_dim: int) -> list[tuple[int, ...]]:
     """Windows along each axis: as few as each bin takes, all along one axis or as many along each, or one more."""
     found: set[tuple[int, ...]] = set()
@@ -160,31 +177,44 @@ def _grids(data_dim: int) -> list[tuple[int, ...]]:
     return sorted(found)
 
 
-def _smallest(where: Mapping[str, str], single: bool) -> _Numbers | None:
+def _smallest(where: Mapping[str, str], single: bool, domain: Domain) -> _Numbers | None:
     """The smallest numbers that fall into the levels of a case, None where there are none.
 
     Args:
         where: the levels.
         single: whether a size, the batch or the channels must be 1.
+        domain: what they are numbers of.
     """
     choices = []
-    for shape in _smallest_shapes().get(tuple(where[factor] for factor in _SHAPE), ()):
+    batch = BATCH_BINS[LEVELS["batch"].index(where["batch"])]
+    for shape in _smallest_shapes(domain).get(tuple(where[factor] for factor in _SHAPE), ()):
         taps = shape.patch_size ** len(shape.sizes)
-        in_features = int(_channels(where["in_features"], where["terms"], shape.patch_size, taps))
-        outputs = taps * in_features if where["fill"] == "address" else _outputs(where["out_features"], in_features)
-        batch = BATCH_BINS[LEVELS["batch"].index(where["batch"])]
-        numbers = _Numbers(shape.patch_size, shape.effective_stride, shape.sizes, in_features, int(outputs), batch)
-        fits = not single or 1 in (batch, in_features, *shape.sizes)
-        if (
-            fits
-            and numbers.affordable(MOST_ELEMENTS)
-            and all(where[factor] == level for factor, level in numbers.levels.items())
-        ):
-            choices.append(numbers)
+        for in_features in _channels(domain, where["in_features"], where["terms"], shape.patch_size, taps):
+            for outputs in _outputs(domain, where["out_features"], in_features, taps, where["fill"] == "address"):
+                numbers = _Numbers(
+                    shape.patch_size, shape.effective_stride, shape.sizes, int(in_features), int(outputs), batch
+                )
+                fits = not single or 1 in (batch, in_features, *shape.sizes)
+                if (
+                    fits
+                    and numbers.affordable(domain.most_elements)
+                    and all(where[factor] == level for factor, level in numbers.levels.items())
+                ):
+                    choices.append(numbers)
     return min(choices, key=lambda numbers: math.prod(numbers.sizes) * numbers.in_features, default=None)
 
 
-def _channels(level: str, terms: str, patch_size: Any, taps: Any) -> Any:
+def _channels(domain: Domain, level: str, terms: str, patch_size: Any, taps: Any) -> Iterator[Any]:
+    """Input channels that may fall into a level and give sums as long as another level says: all that a domain names,
+    else the fewest. Also for arrays of patch sizes and taps.
+    """
+    if domain.in_features is None:
+        yield _fewest_channels(level, terms, patch_size, taps)
+    else:
+        yield from (0 * taps + number for number in domain.in_features)
+
+
+def _fewest_channels(level: str, terms: str, patch_size: Any, taps: Any) -> Any:
     """The fewest input channels of a level whose sums have as many terms as another level says; too few where none do.
 
     Also for arrays of patch sizes and taps.
@@ -198,7 +228,19 @@ def _channels(level: str, terms: str, patch_size: Any, taps: Any) -> Any:
     return number + (number == patch_size)
 
 
-def _outputs(level: str, in_features: Any) -> Any:
+def _outputs(domain: Domain, level: str, in_features: Any, taps: Any, address: bool) -> Iterator[Any]:
+    """Output channels that may fall into a level: all that a domain names, else the fewest; for the fill ``address`` as
+    many as a window has values. Also for arrays.
+    """
+    if address:
+        yield taps * in_features
+    elif domain.out_features is None:
+        yield _fewest_outputs(level, in_features)
+    else:
+        yield from (0 * in_features + number for number in domain.out_features)
+
+
+def _fewest_outputs(level: str, in_features: Any) -> Any:
     """The fewest output channels of a level, for any input channels; also for arrays of them."""
     if level == "1":
         return 0 * in_features + 1
@@ -215,7 +257,8 @@ def _lowest(factor: str, level: str) -> int:
 
 def _numeric_rows(space: Space) -> Iterator[NDArray[np.bool_]]:
     """What the numbers of a case decide, in boxes: some levels along each factor, any of which go together."""
-    keys = [(where, shape) for where, shapes in _smallest_shapes().items() for shape in shapes]
+    domain, most = space.domain, space.domain.most_elements
+    keys = [(where, shape) for where, shapes in _smallest_shapes(domain).items() for shape in shapes]
     shapes = [shape for _, shape in keys]
     patch_size, tokens = (np.array([getattr(shape, name) for shape in shapes]) for name in ("patch_size", "tokens"))
     pixels = np.array([math.prod(shape.sizes) for shape in shapes])
@@ -227,32 +270,35 @@ def _numeric_rows(space: Space) -> Iterator[NDArray[np.bool_]]:
     plain[:, NUMBER["weight layout", "plain"]] = True
     plain[:, NUMBER["weight layout", "channels_last"]] = ~plain[:, NUMBER["data_dim", "1"]]
     for into, length in product(LEVELS["in_features"], LEVELS["terms"]):
-        channels = _channels(into, length, patch_size, taps)
-        right = _fall(channels, patch_size, LEVELS["in_features"].index(into))
-        right &= np.searchsorted(TERM_BINS, taps * channels, side="right") - 1 == LEVELS["terms"].index(length)
-        if not right.any():
-            continue
-        for out, address in product(LEVELS["out_features"], (False, True)):
-            outputs = taps * channels if address else _outputs(out, channels)
-            fits = right & _fall(outputs, channels, LEVELS["out_features"].index(out))
-            of_sample = tokens, pixels, taps, channels, outputs
-            for batch in (1, 2):
-                within = fits & affordable(batch, *of_sample)
-                if not within.any():
-                    continue
-                rows = plain[within].copy()
-                for factor, level in (("in_features", into), ("terms", length), ("out_features", out)):
-                    rows[:, NUMBER[factor, level]] = True
-                # Whatever a smaller batch can afford, a larger one may not; and one sample cannot be repeated.
-                for level, samples in zip(LEVELS["batch"], BATCH_BINS, strict=True):
-                    if (samples == 1) if batch == 1 else (samples > 1):
-                        rows[:, NUMBER["batch", level]] = affordable(samples, *(each[within] for each in of_sample))
-                for layout in LAYOUTS:
-                    rows[:, NUMBER["layout", layout]] = layout != "expanded" or batch > 1
-                odd = single | (channels == 1) | (batch == 1)
-                rows[:, NUMBER["layout", "odd_strides"]] = odd[within]
-                elements = pixels[within] * channels[within]
-                yield from _filled(space, rows, elements, address)
+        for channels in _channels(domain, into, length, patch_size, taps):
+            right = _fall(channels, patch_size, LEVELS["in_features"].index(into))
+            right &= np.searchsorted(TERM_BINS, taps * channels, side="right") - 1 == LEVELS["terms"].index(length)
+            if not right.any():
+                continue
+            for out, address in product(LEVELS["out_features"], (False, True)):
+                for outputs in _outputs(domain, out, channels, taps, address):
+                    fits = right & _fall(outputs, channels, LEVELS["out_features"].index(out))
+                    if address and domain.out_features is not None:
+                        fits &= np.isin(outputs, domain.out_features)
+                    of_sample: tuple[Any, ...] = (tokens, pixels, taps, channels, outputs, np.full_like(tokens, most))
+                    for batch in (1, 2):
+                        within = fits & affordable(batch, *of_sample)
+                        if not within.any():
+                            continue
+                        rows = plain[within].copy()
+                        for factor, level in (("in_features", into), ("terms", length), ("out_features", out)):
+                            rows[:, NUMBER[factor, level]] = True
+                        # Whatever a smaller batch can afford, a larger one may not; and one sample cannot be repeated.
+                        for level, samples in zip(LEVELS["batch"], BATCH_BINS, strict=True):
+                            if (samples == 1) if batch == 1 else (samples > 1):
+                                cheap = affordable(samples, *(each[within] for each in of_sample))
+                                rows[:, NUMBER["batch", level]] = cheap
+                        for layout in LAYOUTS:
+                            rows[:, NUMBER["layout", layout]] = layout != "expanded" or batch > 1
+                        odd = single | (channels == 1) | (batch == 1)
+                        rows[:, NUMBER["layout", "odd_strides"]] = odd[within]
+                        elements = pixels[within] * channels[within]
+                        yield from _filled(space, rows, elements, address)
 
 
 def _fall(channels: NDArray[np.int64], others: NDArray[np.int64], level: int) -> NDArray[np.bool_]:
@@ -303,10 +349,12 @@ def _set(rows: Bools, chosen: Mapping[str, Sequence[str]]) -> Bools:
     return found
 
 
-def _rows_beside() -> Bools:
+def _rows_beside(domain: Domain) -> Bools:
     """What is chosen beside the numbers: no gradient of a bias that is not there, and none without gradient mode."""
     found = []
-    for bias, mode, gradients in product(LEVELS["bias"], MODES, LEVELS["gradients"]):
+    biases = {"always": ("yes",), "never": ("no",)}.get(domain.bias, LEVELS["bias"])
+    wanted = LEVELS["gradients"] if domain.gradients else ("none",)
+    for bias, mode, gradients in product(biases, MODES, wanted):
         if (bias == "yes" or "bias" not in gradients) and (gradients == "none" or mode in ("train", "eval")):
             free = {factor: LEVELS[factor] for factor in BESIDE}
             chosen = free | {"bias": (bias,), "mode": (mode,), "gradients": (gradients,)}
@@ -324,7 +372,7 @@ def boxes(space: Space) -> tuple[Bools, Bools]:
     # The factor first that leaves the fewest boxes.
     for factor in ("stride", *(factor for factor in LEVELS if factor not in (*BESIDE, "stride"))):
         numeric = _merged(numeric, [NUMBER[factor, level] for level in LEVELS[factor]])
-    return numeric, _rows_beside()
+    return numeric, _rows_beside(space.domain)
 
 
 def _merged(rows: Bools, along: list[int]) -> Bools:
@@ -348,16 +396,17 @@ def possible(space: Space, strength: int) -> Bools:
     return np.asarray(together(numeric | of_beside, strength) & together(beside | ~of_beside, strength))
 
 
-def build(where: Mapping[str, str], seed: int) -> Case:
+def build(where: Mapping[str, str], seed: int, domain: Domain = WHOLE) -> Case:
     """A case that falls into the given levels, whose numbers and values follow from a data seed.
 
     Args:
         where: a level along every factor, all possible together; the batch is not empty, since that of no case is.
         seed: the data seed.
+        domain: what the levels are possible in.
     """
-    smallest = _smallest(where, single=where["layout"] == "odd_strides")
+    smallest = _smallest(where, where["layout"] == "odd_strides", domain)
     assert smallest is not None, f"no case falls into {where}"
-    numbers = _grown(where, smallest, seed)
+    numbers = _grown(where, smallest, seed, domain)
     default = where["stride"] == "= P" and _pick(seed, "default stride", (True, False))
     return Case(
         Spec(
@@ -378,11 +427,11 @@ def build(where: Mapping[str, str], seed: int) -> Case:
     )
 
 
-def _grown(where: Mapping[str, str], numbers: _Numbers, seed: int) -> _Numbers:
+def _grown(where: Mapping[str, str], numbers: _Numbers, seed: int, domain: Domain) -> _Numbers:
     """The numbers, each made any other of its level in turn, as far as cost and the other levels allow."""
 
     def fits(other: _Numbers) -> bool:
-        return _fits(where, other)
+        return _fits(where, other, domain)
 
     for name in ("in_features", "out_features", "batch", "patch_size", "effective_stride"):
         now = getattr(numbers, name)
@@ -420,9 +469,14 @@ def _with(numbers: _Numbers, name: str, value: int) -> _Numbers:
     return replace(numbers, effective_stride=value, sizes=sizes)
 
 
-def _fits(where: Mapping[str, str], numbers: _Numbers) -> bool:
-    """Whether numbers fall into the levels of a case, and its dtype and layout can take them."""
+def _fits(where: Mapping[str, str], numbers: _Numbers, domain: Domain) -> bool:
+    """Whether numbers fall into the levels of a case, and its domain, dtype and layout can take them."""
     if not numbers.affordable(MOST_ELEMENTS) or any(where[factor] != level for factor, level in numbers.levels.items()):
+        return False
+    if not (
+        domain.takes_shape(numbers.patch_size, numbers.effective_stride, numbers.sizes)
+        and domain.takes_channels(numbers.in_features, numbers.out_features)
+    ):
         return False
     elements = numbers.batch * math.prod(numbers.sizes) * numbers.in_features
     if where["fill"] == "address" and (

@@ -205,7 +205,7 @@ class Subject:
             layer = trial.make_layer()
             called = torch.compile(fresh_call(layer), fullgraph=True, backend="aot_eager")
             # Sizes are dynamic from the second one on.
-            for case in later_cases(trial.case)[:1] if view.later else ():
+            for case in later_cases(trial)[:1] if view.later else ():
                 called(self.trial(case).make_input().detach())
             self.compiled[key] = layer, called
         trial.set_parameters(self.compiled[key][0])

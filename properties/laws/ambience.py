@@ -96,7 +96,7 @@ _THREADS, _ROUNDS = 4, 4
 _OFTEN = 1e-6
 
 
-@law("H9", on="drawn")
+@law("H9", on="drawn", needs=("interface",))
 def threads_agree(trial: Trial) -> None:
     """Several threads that call one layer at the same time, on other data each, get what one would get.
 

@@ -34,7 +34,7 @@ def _unless_torch_fails(judge: Judge) -> Judge:
     return judge_layer
 
 
-@law("C12", on="compiled", owns="clause")
+@law("C12", on="compiled", owns="clause", needs=("native",))
 @_unless_torch_fails
 def compiles_without_graph_break(trial: Trial) -> None:
     """The layer compiles as one graph and runs, forward and backward.
@@ -47,7 +47,7 @@ def compiles_without_graph_break(trial: Trial) -> None:
         raise problem
 
 
-@law("C12", on="compiled")
+@law("C12", on="compiled", needs=("native",))
 @_unless_torch_fails
 def compiled_values(trial: Trial) -> None:
     """At the size that it was compiled for, the output is that of the oracle.
@@ -57,7 +57,7 @@ def compiled_values(trial: Trial) -> None:
     _values(trial, _first(trial))
 
 
-@law("C12", on="compiled")
+@law("C12", on="compiled", needs=("native", "gradients"))
 @_unless_torch_fails
 def compiled_gradients(trial: Trial) -> None:
     """At the size that it was compiled for, each gradient is that of the adjoint.
@@ -69,7 +69,7 @@ def compiled_gradients(trial: Trial) -> None:
     _gradients(trial, _first(trial))
 
 
-@law("C12", on="compiled")
+@law("C12", on="compiled", needs=("native",))
 @_unless_torch_fails
 def compiled_later_sizes(trial: Trial) -> None:
     """At a second and at every later size, and at the first one again, values and gradients are right as well.
@@ -96,7 +96,7 @@ _HISTORY: History = (
 )
 
 
-@law("C12", on="compiled")
+@law("C12", on="compiled", needs=("native",))
 @_unless_torch_fails
 def compiled_history(trial: Trial) -> None:
     """Compiled, a layer follows modes, updates and sizes, with and without gradients, as it does in eager mode.
@@ -109,7 +109,7 @@ def compiled_history(trial: Trial) -> None:
     play(trial, _HISTORY, compiled=True)
 
 
-@law("H8", on="compiled")
+@law("H8", on="compiled", needs=("native",))
 def compiler_does_not_fail(trial: Trial) -> None:
     """Torch's compiler takes the layer at every size: it meets no failure of its own.
 
@@ -122,7 +122,7 @@ def compiler_does_not_fail(trial: Trial) -> None:
             raise call.raised
 
 
-@law("H8", on="compiled")
+@law("H8", on="compiled", needs=("native",))
 @_unless_torch_fails
 def compiled_strides(trial: Trial) -> None:
     """The compiled output has the memory layout of the eager one, axes of size 1 apart.
@@ -139,7 +139,7 @@ def compiled_strides(trial: Trial) -> None:
     trial.expect(not different, what, observed=tokens.stride(), expected=eager.stride())
 
 
-@law("H8", on="compiled")
+@law("H8", on="compiled", needs=("native",))
 @_unless_torch_fails
 def no_recompilation(trial: Trial) -> None:
     """Once sizes are dynamic, a new batch or spatial size does not compile the layer again.

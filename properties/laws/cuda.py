@@ -19,7 +19,7 @@ MANY = 2**31
 _AT_A_TIME = 2**26
 
 
-@law("C14", on="drawn", device="cuda")
+@law("C14", on="drawn", device="cuda", needs=("native",))
 def right_on_any_stream(trial: Trial) -> None:
     """On a stream of its own, forward and backward wait for what was begun there, and for nothing else.
 
@@ -43,7 +43,7 @@ def right_on_any_stream(trial: Trial) -> None:
             trial.close(what, gradient, trial.expected_gradient(name), name)
 
 
-@law("C12", on="compiled", device="cuda")
+@law("C12", on="compiled", device="cuda", needs=("native",))
 def right_in_cuda_graphs(trial: Trial) -> None:
     """Compiled with ``mode="reduce-overhead"``, which replays CUDA graphs, every call is right for its own data.
 

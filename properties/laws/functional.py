@@ -21,7 +21,7 @@ from properties.trials.trial import Trial, blaming
 _MOST_JACOBIAN = 2**14
 
 
-@law("H6", on="drawn")
+@law("H6", on="drawn", needs=("native",))
 def vmap_agrees(trial: Trial) -> None:
     """``vmap`` over a stack of batches gives each batch its own output.
 
@@ -36,7 +36,7 @@ def vmap_agrees(trial: Trial) -> None:
     trial.close("output values of the second batch are wrong under vmap", tokens[1], mirrored)
 
 
-@law("H6", on="drawn")
+@law("H6", on="drawn", needs=("native",))
 def functional_call_agrees(trial: Trial) -> None:
     """``functional_call`` with other parameters uses those, and leaves the layer's own alone.
 
@@ -50,7 +50,7 @@ def functional_call_agrees(trial: Trial) -> None:
     trial.unchanged(trial.embed(trial.layer, trial.make_input(), "forward"), "change after functional_call")
 
 
-@law("H6", on="drawn")
+@law("H6", on="drawn", needs=("native", "gradients"))
 def jacrev_agrees(trial: Trial) -> None:
     """``jacrev`` by the input, contracted with a cotangent, is the input gradient."""
     x = trial.values.x.to(trial.device, copy=True)
@@ -65,7 +65,7 @@ def jacrev_agrees(trial: Trial) -> None:
     trial.close("values of the contracted Jacobian are wrong", found, trial.expected_gradient("input"), "input")
 
 
-@law("H6", on="drawn")
+@law("H6", on="drawn", needs=("native",))
 def runs_on_meta(trial: Trial) -> None:
     """On the meta device the layer gives the shape and dtype of its output without computing it.
 
@@ -80,7 +80,7 @@ def runs_on_meta(trial: Trial) -> None:
     trial.expect(observed == expected, what, observed=observed, expected=expected)
 
 
-@law("H6", on="drawn")
+@law("H6", on="drawn", needs=("native",))
 def vmap_over_parameters_agrees(trial: Trial) -> None:
     """``vmap`` over a stack of parameters gives each set of them its own output, as an ensemble does.
 
@@ -95,7 +95,7 @@ def vmap_over_parameters_agrees(trial: Trial) -> None:
     trial.unchanged(-tokens[1], "do not follow the parameters of vmap")
 
 
-@law("H6", on="drawn")
+@law("H6", on="drawn", needs=("native", "gradients"))
 def func_gradients_agree(trial: Trial) -> None:
     """``torch.func.grad`` by the parameters, and the sum of ``vmap(grad)`` over samples, are the gradients.
 
@@ -124,7 +124,7 @@ def func_gradients_agree(trial: Trial) -> None:
         trial.close(f"values of the {tensor} gradients of single samples are wrong", summed, expected, tensor)
 
 
-@law("H6", on="drawn")
+@law("H6", on="drawn", needs=("native", "gradients"))
 def jvp_agrees(trial: Trial) -> None:
     """In forward mode, the derivative by the input in the direction of the input is the output without the bias.
 
@@ -139,7 +139,7 @@ def jvp_agrees(trial: Trial) -> None:
     trial.close("values of the derivative in a direction are wrong", direction, expected)
 
 
-@law("H6", autocast=True)
+@law("H6", autocast=True, needs=("native",))
 def runs_under_autocast(trial: Trial) -> None:
     """Under autocast, output and gradients are those of the lower dtype's precision, or better.
 
@@ -149,7 +149,7 @@ def runs_under_autocast(trial: Trial) -> None:
     _under_autocast(trial, trial.layer, "forward under autocast")
 
 
-@law("H6", on="compiled", autocast=True)
+@law("H6", on="compiled", autocast=True, needs=("native",))
 def compiled_under_autocast(trial: Trial) -> None:
     """Compiled, too, output and gradients under autocast are those of the lower dtype's precision, or better.
 
@@ -200,7 +200,7 @@ def _under_autocast(trial: Trial, layer: Any, doing: str, called: Callable[[Tens
         trial.close(what, gradient, expected(trial.expected_gradient(name), gradient.dtype), name)
 
 
-@law("H6", on="compiled")
+@law("H6", on="compiled", needs=("native",))
 def exports(trial: Trial) -> None:
     """``torch.export`` takes the layer, with fixed and with dynamic shapes, and the program gives the same output.
 
@@ -213,7 +213,7 @@ def exports(trial: Trial) -> None:
         found: object = program.module()(x)
     tokens = trial.shaped("the exported program gives another kind of output", found, trial.case.output_shape)
     trial.unchanged(tokens, "change by torch.export")
-    for case in later_cases(trial.case)[:1]:
+    for case in later_cases(trial)[:1]:
         given = Trial(case, trial.implementation, trial.device)
         given.values = replace(given.values, weight=trial.values.weight, bias=trial.values.bias)
         later = given.make_input("contiguous").detach()
@@ -250,7 +250,7 @@ def empty_batch(trial: Trial) -> None:
         trial.expect(not bool((gradient != 0).any()), what, observed="other values", expected="0")
 
 
-@law("H7", on="compiled")
+@law("H7", on="compiled", needs=("native",))
 def empty_batch_compiled(trial: Trial) -> None:
     """Compiled, too, an empty batch gives an empty output of the right shape.
 

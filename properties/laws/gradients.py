@@ -15,7 +15,7 @@ from properties.trials.comparison import EXACT, ROUNDED, Expectation
 from properties.trials.trial import Raised, Trial, blaming
 
 
-@law("C11", small_scope=True, owns="clause")
+@law("C11", small_scope=True, owns="clause", needs=("gradients",))
 def runs_backward(trial: Trial) -> None:
     """Whichever of input, weight and bias require a gradient, each of them gets one, of its own shape and dtype.
 
@@ -56,7 +56,7 @@ def _compare(trial: Trial, name: str, which: str) -> None:
 _FALSE_PASS = partial(false_pass_probability, gradient=True)
 
 
-@law("C11", "C9", "C10", needs_output=False, small_scope=True, false_pass=_FALSE_PASS)
+@law("C11", "C9", "C10", needs_output=False, small_scope=True, false_pass=_FALSE_PASS, needs=("gradients",))
 def input_gradient_exact(trial: Trial) -> None:
     """On integers, the input's gradient sums over all windows that cover a pixel, bit for bit.
 
@@ -65,13 +65,13 @@ def input_gradient_exact(trial: Trial) -> None:
     _compare(trial, "input", EXACT)
 
 
-@law("C11", "C9", "C10", needs_output=False)
+@law("C11", "C9", "C10", needs_output=False, needs=("gradients",))
 def input_gradient_bounded(trial: Trial) -> None:
     """On real numbers, the input's gradient is within the rounding bound of the adjoint."""
     _compare(trial, "input", ROUNDED)
 
 
-@law("C11", needs_output=False, small_scope=True, false_pass=_FALSE_PASS)
+@law("C11", needs_output=False, small_scope=True, false_pass=_FALSE_PASS, needs=("gradients",))
 def weight_gradient_exact(trial: Trial) -> None:
     """On integers, the weight's gradient sums over all samples and windows, bit for bit.
 
@@ -80,25 +80,25 @@ def weight_gradient_exact(trial: Trial) -> None:
     _compare(trial, "weight", EXACT)
 
 
-@law("C11", needs_output=False)
+@law("C11", needs_output=False, needs=("gradients",))
 def weight_gradient_bounded(trial: Trial) -> None:
     """On real numbers, the weight's gradient is within the rounding bound of the adjoint."""
     _compare(trial, "weight", ROUNDED)
 
 
-@law("C11", needs_output=False, false_pass=_FALSE_PASS)
+@law("C11", needs_output=False, false_pass=_FALSE_PASS, needs=("gradients",))
 def bias_gradient_exact(trial: Trial) -> None:
     """On integers, the bias's gradient is the cotangent summed over samples and tokens, bit for bit."""
     _compare(trial, "bias", EXACT)
 
 
-@law("C11", needs_output=False)
+@law("C11", needs_output=False, needs=("gradients",))
 def bias_gradient_bounded(trial: Trial) -> None:
     """On real numbers, the bias's gradient is within the rounding bound of the adjoint."""
     _compare(trial, "bias", ROUNDED)
 
 
-@law("C11", on="drawn")
+@law("C11", on="drawn", needs=("gradients", "second_derivatives"))
 def second_derivative(trial: Trial) -> None:
     """Each gradient can be differentiated again, and that gives what the adjoint's own derivative is.
 
@@ -166,7 +166,7 @@ def _parameters(trial: Trial, layer: Any) -> list[Tensor]:
 _MOST_ELEMENTS_TO_PERTURB = 200
 
 
-@law("C11", on="drawn")
+@law("C11", on="drawn", needs=("gradients", "second_derivatives"))
 def second_derivative_numerically(trial: Trial) -> None:
     """By torch's ``gradgradcheck``, the derivative of every gradient is its difference quotient.
 

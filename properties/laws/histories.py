@@ -21,7 +21,7 @@ def right_after_any_history(trial: Trial) -> None:
     play(trial)
 
 
-@law("H5", on="copies")
+@law("H5", on="copies", needs=("native",))
 def right_after_copying(trial: Trial) -> None:
     """A copy goes on as the layer would have, and leaves it alone; so does a layer that was converted there and back.
 

@@ -42,7 +42,7 @@ def constructs(trial: Trial) -> None:
         trial.expect(found == expected, what, observed=f"{kind}: {found}", expected=f"keyword: {expected}")
 
 
-@law("C1", on="drawn")
+@law("C1", on="drawn", needs=("interface",))
 def runs_hooks(trial: Trial) -> None:
     """A call of the layer is a call of an ``nn.Module``: its hooks run once each, and what they return is what counts.
 
@@ -75,7 +75,7 @@ def _shapes(layer: object) -> dict[str, object]:
     return found
 
 
-@law("C2", needs_output=False)
+@law("C2", needs_output=False, needs=("interface",))
 def rejects_data_dim(trial: Trial) -> None:
     """A ``data_dim`` other than the integers 1, 2 or 3 raises ``ValueError``.
 
@@ -93,7 +93,7 @@ def rejects_data_dim(trial: Trial) -> None:
         trial.expect(isinstance(error, ValueError), what, observed=observed, expected="ValueError")
 
 
-@law("C3", needs_output=False, owns="everything")
+@law("C3", needs_output=False, owns="everything", needs=("interface",))
 def holds_conv(trial: Trial) -> None:
     """``conv`` is a ``torch.nn.Conv{d}d`` of the asked geometry that holds all parameters, and attributes tell it.
 
@@ -142,7 +142,7 @@ def _same(trial: Trial, holds: bool, name: str, observed: str, expected: str) ->
     trial.expect(holds, f"{name} differs from the contract", observed=observed, expected=expected)
 
 
-@law("C3", on="drawn", needs_output=False)
+@law("C3", on="drawn", needs_output=False, needs=("interface",))
 def made_as_torch_makes_modules(trial: Trial) -> None:
     """Parameters are of torch's default dtype, on its default device, and ``train()`` and ``eval()`` return the layer.
 
@@ -166,7 +166,7 @@ def made_as_torch_makes_modules(trial: Trial) -> None:
     trial.expect(devices == {"meta"}, what, observed=", ".join(devices), expected="meta")
 
 
-@law("H4", on="drawn", needs_output=False)
+@law("H4", on="drawn", needs_output=False, needs=("interface",))
 def draws_as_torch_does(trial: Trial) -> None:
     """The constructor draws what ``torch.nn.Conv{d}d`` draws: the same seed gives the same parameters.
 
@@ -190,7 +190,7 @@ def draws_as_torch_does(trial: Trial) -> None:
 _MOST_DRAWN = 2**16
 
 
-@law("C3", needs_output=False)
+@law("C3", needs_output=False, needs=("interface",))
 def default_initialisation(trial: Trial) -> None:
     """Weight and bias start uniform in ``[-1/sqrt(K), 1/sqrt(K)]``, torch's default for a convolution.
 
@@ -241,7 +241,7 @@ EXAMPLES = {
 }
 
 
-@law("C17", needs_output=False)
+@law("C17", needs_output=False, needs=("interface",))
 def documented_examples(trial: Trial) -> None:
     """The documentation's example of the case's dimensionality runs as it stands there, defaults and all, on real data.
 

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 
 from properties.cases.case import Case
+from properties.cases.domain import NEEDS, Domain
 from properties.contract import CLAUSES
 from properties.trials.faults import fault_behind
 from properties.trials.implementation import Implementation
@@ -15,7 +16,7 @@ from properties.trials.trial import Broken, Raised, TorchFault, Trial, Unusable
 from properties.trials.verdict import Failed, Inapplicable, Passed, Verdict, Violation
 
 Owned = Literal["nothing", "clause", "everything"]
-Judged = Literal["cases", "drawn", "compiled", "histories", "copies", "huge"]
+Judged = Literal["cases", "drawn", "compiled", "histories", "copies", "huge", "outside"]
 
 
 # What only drawn cases are judged by needs many runs of the layer, and shows as well where they are cheap. Kernels that
@@ -39,7 +40,7 @@ class Law:
         judge: the function.
         on: which of a run's trials it judges: all ``cases``, only the ``drawn`` ones, where it would cost much and say
             nothing new on the landmarks, only those that are ``compiled``, only ``histories``, only those with
-            ``copies`` in them, or only the ``huge`` ones, which only CUDA runs.
+            ``copies`` in them, only the ``huge`` ones, which only CUDA runs, or only those just ``outside`` the domain.
         needs_output: whether it says nothing where the plain forward pass gives no tensor of the right form.
         small_scope: whether it judges every small shape.
         autocast: whether it runs the layer under autocast, which is off everywhere else.
@@ -48,6 +49,7 @@ class Law:
             along with whatever of them is selected, so that none of them passes for having said nothing.
         device: the type of device that it needs, such as ``cuda``; empty where it needs none. Elsewhere it is not run.
         false_pass: how likely a wrong bilinear map is to pass on a case, where that is known.
+        needs: what it needs that a domain may lack, by the names of the domain's fields.
     """
 
     name: str
@@ -62,6 +64,11 @@ class Law:
     owns: Owned = "nothing"
     device: str = ""
     false_pass: Callable[[Case], float | None] | None = None
+    needs: tuple[str, ...] = ()
+
+    def lacks(self, domain: Domain) -> tuple[str, ...]:
+        """What it needs and a domain lacks: then a layer is not judged by it."""
+        return tuple(name for name in domain.lacks if name in self.needs)
 
     def runs_on(self, device: str) -> bool:
         """Whether a device, such as ``cuda:1``, is of the type that this law needs."""
@@ -116,6 +123,7 @@ def law(
     owns: Owned = "nothing",
     device: str = "",
     false_pass: Callable[[Case], float | None] | None = None,
+    needs: tuple[str, ...] = (),
 ) -> Callable[[Callable[[Trial], None]], Law]:
     """Make a law of a function of a trial, which checks the named clauses; its docstring states it."""
 
@@ -123,7 +131,9 @@ def law(
         statement = (judge.__doc__ or "").strip()
         if not clauses or not statement:
             raise TypeError(f"the law {judge.__name__} must name its clauses and state itself in a docstring")
-        fields = (on, needs_output, small_scope, autocast, empty_batch, owns, device, false_pass)
+        if unknown := set(needs) - NEEDS.keys():
+            raise TypeError(f"the law {judge.__name__} needs {', '.join(unknown)}, none of {', '.join(NEEDS)}")
+        fields = (on, needs_output, small_scope, autocast, empty_batch, owns, device, false_pass, needs)
         return Law(judge.__name__, clauses, statement, judge, *fields)
 
     return make

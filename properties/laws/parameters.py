@@ -20,7 +20,7 @@ class _Negated(nn.Module):
         return -weight
 
 
-@law("H5", on="drawn")
+@law("H5", on="drawn", needs=("interface",))
 def follows_parametrization(trial: Trial) -> None:
     """A parametrization of ``conv.weight``, such as weight normalisation, shows in the output.
 
@@ -35,7 +35,7 @@ def follows_parametrization(trial: Trial) -> None:
     trial.close("output values do not follow a parametrization", tokens, mirrored)
 
 
-@law("H5", on="drawn")
+@law("H5", on="drawn", needs=("interface",))
 def follows_reset(trial: Trial) -> None:
     """After ``conv.reset_parameters()`` the output is that of the new parameters.
 

@@ -12,7 +12,7 @@ from properties.trials.implementation import said
 from properties.trials.trial import Trial
 
 
-@law("H1", needs_output=False)
+@law("H1", needs_output=False, needs=("interface",))
 def rejects_bad_arguments(trial: Trial) -> None:
     """A size that is zero, negative, no integer or a boolean raises ``ValueError`` or ``TypeError``, naming both.
 
@@ -61,7 +61,7 @@ def rejects_wrong_rank(trial: Trial) -> None:
     _refuses(trial, "an input with one axis", (spec.in_features,))
 
 
-@law("H3", needs_output=False)
+@law("H3", needs_output=False, needs=("interface",))
 def rejects_wrong_channels(trial: Trial) -> None:
     """An input with the wrong number of channels is refused, naming both numbers.
 
@@ -74,7 +74,7 @@ def rejects_wrong_channels(trial: Trial) -> None:
             _refuses(trial, f"an input with {wrong} channels", shape, named=(wrong, right))
 
 
-@law("H3", needs_output=False)
+@law("H3", needs_output=False, needs=("interface",))
 def rejects_small_sizes(trial: Trial) -> None:
     """An axis that is smaller than the patch is refused, naming the axis and both numbers.
 
@@ -88,6 +88,34 @@ def rejects_small_sizes(trial: Trial) -> None:
         shape = [*trial.case.input_shape]
         shape[axis] = small
         _refuses(trial, f"an input with {small} pixels on axis {axis}", shape, named=(axis, small, patch_size))
+
+
+@law("H10", needs_output=False, on="outside")
+def refuses_what_it_declares_unsupported(trial: Trial) -> None:
+    """What is just outside the declared domain, a spec or an input, is refused by the constructor or by the call.
+
+    Catches domains that are too narrow, and layers that give something else where they were not made for it.
+    """
+    spec, outputs = trial.case.spec, list[object]()
+    if trial.domain.holds(trial.case):
+        trial.inapplicable("the case is inside the domain")
+
+    def build_and_call() -> None:
+        layer = trial.implementation(
+            in_features=spec.in_features,
+            out_features=spec.out_features,
+            data_dim=spec.data_dim,
+            patch_size=spec.patch_size,
+            stride=spec.stride,
+            bias=spec.bias,
+        )
+        outputs.append(layer.to(trial.device, trial.dtype)(trial.make_input().detach()))
+
+    trial.refusal(build_and_call)
+    for output in outputs:
+        observed = f"output {list(output.shape)}" if isinstance(output, torch.Tensor) else type(output).__name__
+        trial.expect(False, "what the domain excludes is accepted", observed=observed, expected="an exception")
+    trial.expect(not outputs, "what the domain excludes is accepted")
 
 
 def _refuses(trial: Trial, description: str, shape: Sequence[int], named: Sequence[int] = ()) -> None:

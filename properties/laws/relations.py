@@ -81,7 +81,10 @@ def commutes_with_shift(trial: Trial) -> None:
     axis = next((axis for axis, windows in enumerate(trial.case.grid, start=1) if windows > 1), None)
     if axis is None:
         trial.inapplicable("there is one window along every axis")
-    windows = trial.case.grid[axis - 1]
+    windows, sizes = trial.case.grid[axis - 1], list(trial.case.input.sizes)
+    sizes[axis - 1] -= stride
+    if not trial.domain.takes_sizes(sizes, trial.case.spec.patch_size, stride):
+        trial.inapplicable("the domain has no shorter axis")
     shorter = trial.values.x.narrow(axis, stride, trial.values.x.shape[axis] - stride).to(trial.device, copy=True)
     tokens = trial.tokens.detach()
     moved = tokens.clone()
@@ -127,6 +130,9 @@ def commutes_with_axis_permutation(trial: Trial) -> None:
     data_dim = trial.case.spec.data_dim
     if data_dim == 1:
         trial.inapplicable("there is one spatial axis")
+    sizes = tuple(reversed(trial.case.input.sizes))
+    if not trial.domain.takes_sizes(sizes, trial.case.spec.patch_size, trial.case.spec.effective_stride):
+        trial.inapplicable("the domain has no such sizes in the opposite order")
     reversed_axes = tuple(range(data_dim, 0, -1))
     x = trial.values.x.permute(0, *reversed_axes, data_dim + 1)
     weight = trial.values.weight.permute(0, 1, *(axis + 1 for axis in reversed_axes))

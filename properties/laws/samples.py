@@ -1,6 +1,7 @@
 """Samples and tokens are independent of one another, however many there are (C15)."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -151,7 +152,7 @@ def nonfinite_parameters_reach_their_channels(trial: Trial) -> None:
             _exactly(trial, what, "output", found, own.expand_as(found), trial.expected_tokens)
 
 
-@law("C18", "C11", on="drawn", needs_output=False)
+@law("C18", "C11", on="drawn", needs_output=False, needs=("gradients",))
 def nonfinite_cotangent_reaches_its_terms(trial: Trial) -> None:
     """NaN or infinity in one cotangent makes exactly those gradients non-finite that it is a term of.
 
@@ -219,7 +220,7 @@ def scales_with_powers_of_two(trial: Trial) -> None:
         trial.close(what, tokens, Expectation(values, torch.zeros_like(expected.bound)))
 
 
-@law("C16", needs_output=False)
+@law("C16", needs_output=False, needs=("grid",))
 def feeds_position_embedding(trial: Trial) -> None:
     """The output plus a position embedding ``[*g, C_out]`` goes into a channels-last mixer as it is.
 
@@ -230,15 +231,16 @@ def feeds_position_embedding(trial: Trial) -> None:
     if isinstance(output, Raised):
         trial.broken("forward raised (see runs_forward)")
     spec, shape = trial.case.spec, trial.case.output_shape
-    positions = {"a position embedding": torch.ones(shape[1:], dtype=trial.dtype, device=trial.device)}
+    positions: dict[str, Callable[[], torch.Tensor]] = {
+        "a position embedding": lambda: torch.ones(shape[1:], dtype=trial.dtype, device=trial.device)
+    }
     mixer = torch.nn.Linear(shape[-1], 2, device=trial.device, dtype=trial.dtype)
     if PositionEmbeddingND is not None and spec.out_features % spec.data_dim == 0:
         embedding = PositionEmbeddingND(spec.out_features, spec.data_dim, trial.case.grid).to(trial.device)
-        with blaming("nvsubquadratic's PositionEmbeddingND"):
-            positions["nvsubquadratic's PositionEmbeddingND"] = embedding(output).to(trial.dtype)
+        positions["nvsubquadratic's PositionEmbeddingND"] = lambda: embedding(output).to(trial.dtype)
     for name, position in positions.items():
         with blaming(f"adding {name}"):
-            embedded = output + position  # type: ignore[operator]
+            embedded = output + position()  # type: ignore[operator]
             mixed = mixer(embedded)
         fits = embedded.shape == shape and mixed.shape == (*shape[:-1], 2)
         what = f"{name} does not fit the output"

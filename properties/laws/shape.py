@@ -55,7 +55,7 @@ def grid_shape(trial: Trial) -> None:
     trial.shaped("the output has the wrong shape", _tensor(trial), trial.case.output_shape)
 
 
-@law("C6", needs_output=False)
+@law("C6", needs_output=False, needs=("grid",))
 def default_stride_grid(trial: Trial) -> None:
     """Where the stride is left at its default, every axis has ``s // P`` tokens.
 

@@ -36,7 +36,7 @@ def uncovered_pixels_ignored(trial: Trial) -> None:
         trial.nowhere(outputs[-1] != outputs[0], what, "output", outputs[-1], outputs[0], _NONE)
 
 
-@law("C8", "C11", needs_output=False, small_scope=True)
+@law("C8", "C11", needs_output=False, small_scope=True, needs=("gradients",))
 def uncovered_gradient_zero(trial: Trial) -> None:
     """The input's gradient is exactly zero at uncovered pixels.
 

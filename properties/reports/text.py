@@ -46,6 +46,8 @@ def print_report(report: Report, console: Console, *, messages: bool = True) -> 
     console.print(table, crop=False)
     console.width = width
     _print_inapplicable(report, console)
+    for line in report.by_declaration:
+        console.print(Text(line), soft_wrap=True)
     _print_levels(report, console)
     _print_statements(report, console)
     console.print(Text(f"{report.plan.name} comes from {report.plan.origin}"), soft_wrap=True)
@@ -85,7 +87,7 @@ def _table(report: Report) -> Table:
     rates = report.rates_below
     failed = {failure.property for failure in report.failures}
     expected = {failure.property for failure in report.expected_failures}
-    for prop in report.properties:
+    for prop in (prop for prop in report.properties if prop.name not in report.outside):
         tally = report.tallies[prop.name]
         if prop.name in failed:
             verdict = Text(f"FAILED {tally.failed} of {tally.checks}", style="bold red")
@@ -140,7 +142,7 @@ def _print_statements(report: Report, console: Console) -> None:
         if is_small(kind):
             data_dim = data_dim_of(kind)
             patch, stride, size = bounds(data_dim, report.plan.scope_margin)
-            every, of = report.plan.scope_sample, count_shapes(data_dim, report.plan.scope_margin)
+            every, of = report.plan.scope_sample, count_shapes(data_dim, report.plan.scope_margin, report.plan.domain)
             which = "all" if shapes == of else f"a sample of {of}" if every > 1 else f"not all of {of}"
             limits = f"patch_size <= {patch}, stride <= {stride}, sizes <= {size}"
             line = f"small scope, {data_dim}D: {shapes} shapes, {which} with {limits}"

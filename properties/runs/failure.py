@@ -1,5 +1,6 @@
 """What is made of a failing case: a smaller one, its cause, a record, and words."""
 
+import json
 import shlex
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from properties.laws.law import Law
 from properties.runs.options import PLANNED
 from properties.runs.plan import Plan
 from properties.runs.result import Found
+from properties.runs.shard_names import OUTSIDE
 from properties.trials.verdict import Failed, Verdict
 
 # Seconds that failures may be examined for; then the report says what is known.
@@ -66,7 +68,7 @@ def examine(
         return Record(prop, plan.name, plan.device, case, verdict, cause, plan.seed, found.shard, found_with)
 
     def judge(candidate: Case) -> Verdict:
-        verdict = prop.judge_case(candidate, plan.implementation, plan.device)
+        verdict = prop.judge_case(candidate, plan.declared, plan.device)
         tell(record(candidate, verdict, OUT_OF_TIME) if isinstance(verdict, Failed) else None)
         return verdict
 
@@ -77,12 +79,17 @@ def examine(
     if found.died:
         return record(case, Failed(found.died), f"{plan.name} ends the process that it runs in")
     if shrink:
-        case = shrink_case(case, lambda candidate: in_time() and isinstance(judge(candidate), Failed))
+
+        def fails(candidate: Case) -> bool:
+            judged = prop.on == OUTSIDE or plan.domain.holds(candidate)
+            return judged and in_time() and isinstance(judge(candidate), Failed)
+
+        case = shrink_case(case, fails)
     verdict = judge(case)
     if not isinstance(verdict, Failed):
         verdict = Failed("intermittently: in the run, and not when the case was run again")
         return record(case, verdict, "intermittent: the layer is not a function of its arguments alone")
-    cause = explain(prop, case, verdict, plan.implementation, plan.device) if in_time() else OUT_OF_TIME
+    cause = explain(prop, case, verdict, plan.declared, plan.device) if in_time() else OUT_OF_TIME
     return record(case, verdict, cause)
 
 
@@ -117,5 +124,8 @@ def run_command(plan: Plan, prop: Law) -> str:
         return f"verify(..., {', '.join(f'{option.argument}={value!r}' for option, value in options.items())})"
     words = ["patchify-verify", "run", "--implementation", plan.name]
     for option, value in options.items():
-        words += [f"--{option.flag}", ",".join(value) if isinstance(value, list) else str(value)]
+        told = (
+            json.dumps(value) if isinstance(value, dict) else ",".join(value) if isinstance(value, list) else str(value)
+        )
+        words += [f"--{option.flag}", told]
     return shlex.join(words)

@@ -166,7 +166,7 @@ class Journal:
             path = self.folder / f"{shard}.json"
             if path.exists():
                 found.append(_believed(path, lambda text: ShardResult.from_json(json.loads(text))))
-                known = {prop.name for prop in (*plan.properties, *plan.owners)}
+                known = {prop.name for prop in (*plan.properties, *plan.owners, *plan.told)}
                 if found[-1].shard != shard or not found[-1].tallies.keys() <= known:
                     raise CannotRun(f"{path} is damaged: it is about {found[-1].shard!r}, or about another run")
             elif (self.folder / f"{shard}.cases").exists():

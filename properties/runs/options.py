@@ -4,6 +4,7 @@ This imports neither torch nor what needs it, since the plugin is loaded in ever
 """
 
 import argparse
+import json
 import math
 import os
 import reprlib
@@ -58,6 +59,24 @@ PROFILES = {
     "nightly": Profile(50_000, 3),
 }
 DEFAULT_PROFILE = "quick"
+
+
+def numbers(text: str) -> list[int]:
+    """Numbers from a list with commas between them."""
+    found = names(text)
+    if not found or not all(name.isdecimal() for name in found):
+        raise argparse.ArgumentTypeError(f"expected numbers such as 1,2, got {text!r}")
+    return [int(name) for name in found]
+
+
+def domain(text: str) -> Any:
+    """A domain from JSON."""
+    from properties.cases.domain import Domain
+
+    try:
+        return Domain.from_json(json.loads(text))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def part(text: str) -> tuple[int, int]:
@@ -150,6 +169,12 @@ def _seconds(*, optional: bool = False) -> Kind:
 
 def _is_path(value: Any) -> bool:
     return isinstance(value, str | os.PathLike) and bool(str(value).strip()) and "\0" not in str(value)
+
+
+def _is_domain(value: Any) -> bool:
+    from properties.cases.domain import Domain
+
+    return isinstance(value, Domain | Mapping)
 
 
 def _are_reasons(value: Any) -> bool:
@@ -350,6 +375,29 @@ OPTIONS = (
         default=1,
         planned=True,
         repeated="changed",
+    ),
+    Option(
+        "domain",
+        {
+            "type": domain,
+            "metavar": "JSON",
+            "help": "what the layer is for, such as '{\"data_dims\": [2]}' (default: what it declares)",
+        },
+        argument="domain",
+        kind=Kind("a properties.Domain", _is_domain, optional=True),
+        planned=True,
+        repeated="changed",
+    ),
+    Option(
+        "data-dims",
+        {"type": numbers, "metavar": "NUMBERS", "help": "judge layers of these numbers of axes alone, such as 1,2"},
+        argument="data_dims",
+        kind=Kind(
+            "some of 1, 2 and 3",
+            lambda value: isinstance(value, Sequence) and bool(value) and all(n in (1, 2, 3) for n in value),
+            optional=True,
+        ),
+        planned=True,
     ),
     Option(
         "regressions",

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from properties.cases.case import DTYPES, Case
-from properties.cases.landmarks import huge, in_tf32, landmarks
+from properties.cases.domain import NEEDS, WHOLE, Domain, DomainError
+from properties.cases.landmarks import huge, in_tf32, inside, landmarks
 from properties.cases.space import Space
 from properties.contract import LEVELS
 from properties.failures.record import Record, printable, read_folder, versions
@@ -30,6 +31,7 @@ from properties.runs.shard_names import (
     HISTORIES,
     HUGE,
     LANDMARKS,
+    OUTSIDE,
     REGRESSIONS,
     STEERED,
     is_compiled,
@@ -37,6 +39,7 @@ from properties.runs.shard_names import (
     is_small,
     kind_of,
 )
+from properties.trials.declaration import Declared, domain_of
 from properties.trials.implementation import (
     DEFAULT_IMPLEMENTATION,
     CannotRun,
@@ -52,7 +55,8 @@ class Plan:
     """A run: on what, with which properties, and how many cases from which seed.
 
     ``part`` is which of how many parts of the run this is, each with its share of the shards. ``chosen`` are the
-    steered cases by the kind of their shards, where another process has chosen them: that takes seconds.
+    steered cases by the kind of their shards, where another process has chosen them: that takes seconds. ``domain`` is
+    what the layer is for, and ``asked_domain`` what whoever asked made of it.
     """
 
     implementation: Implementation
@@ -73,6 +77,8 @@ class Plan:
     regressions: Mapping[str, Record] = field(default_factory=dict)
     part: tuple[int, int] = (1, 1)
     chosen: Mapping[str, tuple[Case, ...]] = field(default_factory=dict, compare=False, repr=False)
+    domain: Domain = WHOLE
+    asked_domain: Domain | None = None
 
     @cached_property
     def importable(self) -> bool:
@@ -96,10 +102,33 @@ class Plan:
 
     @property
     def left_out(self) -> dict[str, str]:
-        """The properties that only, or else the levels, ask for and that are not judged, and why."""
-        asked = [prop for prop in LAWS if _is_asked_for(prop, self.only, self.levels)]
-        why = {prop.name: _why_not(prop, self.device, self.skip, self.compile) for prop in asked}
+        """The properties that only, or else the levels, ask for and that this run does not judge, and why."""
+        asked = [prop for prop in LAWS if _is_asked_for(prop, self.only, self.levels) and not prop.lacks(self.domain)]
+        why = {prop.name: _why_not(prop, self.device, self.skip, self.compile, self.domain) for prop in asked}
         return {name: reason for name, reason in why.items() if reason}
+
+    @property
+    def declared(self) -> Implementation:
+        """The implementation, with the domain of this run."""
+        return self.implementation if self.asked_domain is None else Declared(self.implementation, self.domain)
+
+    @property
+    def undeclared(self) -> dict[Law, tuple[str, ...]]:
+        """The properties that the levels ask for, and what they need that the domain says the layer has not."""
+        return {
+            prop: prop.lacks(self.domain)
+            for prop in LAWS
+            if prop.level in self.levels and not self.only and prop.lacks(self.domain)
+        }
+
+    @property
+    def told(self) -> tuple[Law, ...]:
+        """The properties that were not asked for, and whose failures are told alone: those outside the domain."""
+        return tuple(
+            prop
+            for prop in LAWS
+            if prop.on == OUTSIDE and self.domain.just_outside and not self.only and prop not in self.properties
+        )
 
     @cached_property
     def owners(self) -> tuple[Law, ...]:
@@ -110,6 +139,7 @@ class Plan:
             prop
             for prop in LAWS
             if prop.name not in asked
+            and not prop.lacks(self.domain)
             and (prop.owns == "everything" or (prop.owns == "clause" and prop.clauses[0] in clauses))
         )
 
@@ -125,7 +155,7 @@ class Plan:
 
         So the rest adds to what is known of everything, and a wrong layer is told soon.
         """
-        found = [shard for shard in (REGRESSIONS, LANDMARKS, HUGE) if self.properties_of(shard)]
+        found = [shard for shard in (REGRESSIONS, LANDMARKS, HUGE, OUTSIDE) if self.properties_of(shard)]
         found += [shard for kind in sharding.KINDS if self.properties_of(kind) for shard in sharding.shards(self, kind)]
         return tuple(sorted(found, key=sharding.turn))
 
@@ -139,6 +169,7 @@ class Plan:
             compiled="compiled" in on and self.cases > 0,
             autocast=any(prop.autocast for prop in self.properties),
             emptied=self.cases > 0 and any(prop.empty_batch for prop in self.properties),
+            domain=self.domain,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -184,6 +215,8 @@ class Plan:
             "strength": self.strength,
             "scope_margin": self.scope_margin,
             "scope_sample": self.scope_sample,
+            "domain": None if self.asked_domain is None else self.asked_domain.to_json(),
+            "data_dims": None,
         }
 
     @classmethod
@@ -218,6 +251,8 @@ class Plan:
             return tuple(prop for prop in self.properties if prop.on == "compiled")
         if is_small(shard):
             return tuple(prop for prop in self.properties if prop.small_scope)
+        if shard == OUTSIDE:
+            return tuple(prop for prop in (*self.properties, *self.told) if prop.on == OUTSIDE)
         if kind_of(shard) in (HISTORIES, COPIES, HUGE):
             return tuple(prop for prop in self.properties if prop.on == kind_of(shard))
         on = ("cases",) if shard == LANDMARKS else ("cases", "drawn")
@@ -225,7 +260,7 @@ class Plan:
 
     def owners_of(self, shard: str) -> tuple[Law, ...]:
         """The owners that are judged on the cases of a shard."""
-        on = ("cases", "compiled") if is_compiled(shard) else ("cases",)
+        on = ("cases", "compiled") if is_compiled(shard) else () if shard == OUTSIDE else ("cases",)
         return tuple(prop for prop in self.owners if prop.on in on and (prop.small_scope or not is_small(shard)))
 
     def properties_on(self, shard: str, case: str) -> tuple[Law, ...]:
@@ -239,16 +274,18 @@ class Plan:
     def cases_of(self, shard: str) -> dict[str, Case]:
         """The cases of a shard, by name.
 
-        A function of seed, dtypes, number of cases, strength, margin and committed records alone: what is judged on
-        them makes no difference.
+        A function of seed, domain, dtypes, number of cases, strength, margin and committed records alone: what is
+        judged on them makes no difference.
         """
         if shard == REGRESSIONS:
             return {name: record.case for name, record in self.replayed.items()}
         if shard == LANDMARKS:
-            found = landmarks(self.dtypes)
+            found = inside(landmarks(self.dtypes), self.domain)
             return found | (in_tf32(found) if self.device.startswith("cuda") else {})
         if shard == HUGE:
-            return huge(self.dtypes)
+            return inside(huge(self.dtypes), self.domain)
+        if shard == OUTSIDE:
+            return self.domain.just_outside
         return {f"{shard}/{i}": case for i, case in enumerate(sharding.cases_of(self, shard))}
 
 
@@ -267,6 +304,8 @@ def make_plan(
     scope_margin: int = 0,
     scope_sample: int = 1,
     strength: int = DEFAULT_STRENGTH,
+    domain: Domain | Mapping[str, Any] | None = None,
+    data_dims: Sequence[int] | None = None,
     regressions: Path | Mapping[str, Record] | None = None,
 ) -> Plan:
     """Check what was asked for; ``properties.verify`` says what each argument means.
@@ -288,7 +327,12 @@ def make_plan(
     _known("expected_failures", expected_failures, names)
     _known("levels", levels, LEVELS)
     _known("dtypes", dtypes or (), DTYPES)
-    why = {prop: _why_not(prop, device, skip, compile) for prop in LAWS if _is_asked_for(prop, only, levels)}
+    asked = _asked_domain(domain, data_dims)
+    of_layer = _within(domain_of(found), asked)
+    allowed = tuple(dtype for dtype in dtypes or DTYPES if dtype in of_layer.dtypes)
+    if not allowed:
+        raise CannotRun(f"dtypes names {', '.join(dtypes or ())}; the domain has {', '.join(of_layer.dtypes)} alone")
+    why = {prop: _why_not(prop, device, skip, compile, of_layer) for prop in LAWS if _is_asked_for(prop, only, levels)}
     if refused := {prop.name: reason for prop, reason in why.items() if reason and prop.name in only}:
         raise CannotRun("only names " + ", ".join(f"{name} ({reason})" for name, reason in refused.items()))
     records = regressions if isinstance(regressions, Mapping) else _records(regressions)
@@ -298,9 +342,9 @@ def make_plan(
         cases,
         secrets.randbits(32) if seed is None else seed,
         device,
-        tuple(dtypes or DTYPES),
+        allowed,
         tuple(levels),
-        tuple(prop for prop, reason in why.items() if not reason),
+        tuple(prop for prop, reason in why.items() if not reason and (prop.on != OUTSIDE or of_layer.just_outside)),
         only,
         skip,
         compile,
@@ -309,6 +353,8 @@ def make_plan(
         scope_sample,
         strength,
         records,
+        domain=of_layer,
+        asked_domain=asked,
     )
     if owners := [prop.name for prop in plan.owners if _is_named(prop, skip)]:
         raise CannotRun(
@@ -332,13 +378,34 @@ def _is_asked_for(prop: Law, only: Sequence[str], levels: Sequence[str]) -> bool
     return _is_named(prop, only) if only else prop.level in levels
 
 
-def _why_not(prop: Law, device: str, skip: Sequence[str], compile: bool) -> str:
+def _why_not(prop: Law, device: str, skip: Sequence[str], compile: bool, domain: Domain) -> str:
     """Why a property that is asked for is not judged; empty where it is."""
+    if missing := prop.lacks(domain):
+        return f"it needs {NEEDS[missing[0]]}, and the domain says there is none"
     if _is_named(prop, skip):
         return "skipped"
     if prop.on == "compiled" and not compile:
         return "it compiles"
     return "" if prop.runs_on(device) else f"on {prop.device} alone"
+
+
+def _asked_domain(domain: Domain | Mapping[str, Any] | None, data_dims: Sequence[int] | None) -> Domain | None:
+    """The domain that arguments describe, None where none does."""
+    try:
+        asked = Domain.from_json(dict(domain)) if isinstance(domain, Mapping) else domain
+        if data_dims is None:
+            return asked
+        return (asked or WHOLE).within(Domain(data_dims=tuple(sorted(set(data_dims)))))
+    except DomainError as error:
+        raise CannotRun(str(error)) from error
+
+
+def _within(declared: Domain, asked: Domain | None) -> Domain:
+    """What an implementation declares, as far as it is asked for."""
+    try:
+        return declared if asked is None else declared.within(asked)
+    except DomainError as error:
+        raise CannotRun(f"the implementation declares another domain than is asked for: {error}") from error
 
 
 def _records(folder: Path | None) -> dict[str, Record]:

@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 from properties.cases.case import AUTOCAST
+from properties.cases.domain import NEEDS, WHOLE
 from properties.cases.factors import LEVELS, Bools, marked, named, together
 from properties.cases.space import possible
 from properties.failures.record import Record
@@ -130,6 +131,8 @@ class Report:
         """Why the run did not pass, a line for each reason."""
         lines = [failure.message.splitlines()[0] for failure in self.failures]
         for name, tally in self.tallies.items():
+            if name in self.outside:
+                continue
             if tally.checks == 0 and not tally.not_judged and (self._whole or self._idle):
                 reasons = "; ".join(f"{reason} ({n})" for reason, n in tally.inapplicable.items()) or "no case was run"
                 lines.append(f"{name} ran no check: {reasons}")
@@ -139,6 +142,33 @@ class Report:
         for name in sorted(self.plan.expected_failures.keys() - self.tallies.keys()):
             lines.append(f"{name} was expected to fail, but was not run")
         return (*lines, *self.not_judged)
+
+    @cached_property
+    def outside(self) -> dict[str, str]:
+        """Properties that say nothing of any case of a domain that is not everything, and why."""
+        if self.plan.domain == WHOLE or self._idle:
+            return {}
+        return {
+            name: "; ".join(tally.inapplicable)
+            for name, tally in self.tallies.items()
+            if tally.inapplicable and not (tally.checks or tally.not_judged or tally.broken or tally.lost)
+        }
+
+    @property
+    def by_declaration(self) -> tuple[str, ...]:
+        """What is not judged since the domain says so, a line each: neither passed nor failed."""
+        lines = (
+            [f"not judged, by declaration: {'; '.join(excluded)}"] if (excluded := self.plan.domain.excluded()) else []
+        )
+        accepted = [name for result in self.results for name in result.accepted]
+        if accepted:
+            lines.append(f"accepted, though declared unsupported: {', '.join(accepted)}")
+        by_need: dict[str, list[str]] = {}
+        for prop, lacking in self.plan.undeclared.items():
+            by_need.setdefault(lacking[0], []).append(prop.name)
+        lines += [f"not judged, since it has no {NEEDS[need]}: {', '.join(names)}" for need, names in by_need.items()]
+        lines += [f"not judged on this domain: {name} ({reason})" for name, reason in self.outside.items()]
+        return tuple(lines)
 
     @property
     def not_judged(self) -> tuple[str, ...]:
@@ -197,10 +227,9 @@ class Report:
     @property
     def verdict_line(self) -> str:
         """The verdict in one line."""
-        held = sum(tally.checks > 0 and tally.failed == 0 and not tally.not_judged for tally in self.tallies.values())
-        counts = (
-            f"{held} of {len(self.tallies)} properties held in {sum(self.checks.values())} checks on {self.cases} cases"
-        )
+        judged = {name: tally for name, tally in self.tallies.items() if name not in self.outside}
+        held = sum(tally.checks > 0 and tally.failed == 0 and not tally.not_judged for tally in judged.values())
+        counts = f"{held} of {len(judged)} properties held in {sum(self.checks.values())} checks on {self.cases} cases"
         lost: Counter[str] = Counter()
         for tally in self.tallies.values():
             lost.update(tally.lost)
@@ -228,8 +257,11 @@ class Report:
 
 def _tallied(plan: Plan, results: Iterable[ShardResult]) -> dict[str, Tally]:
     tallies = {prop.name: Tally() for prop in plan.properties}
+    told = {prop.name for prop in plan.told}
     for result in results:
         for name, tally in result.tallies.items():
+            if name in told:
+                continue
             tallies[name] = tallies.get(name, Tally()).merged(tally)
     return tallies
 

@@ -9,7 +9,7 @@ from properties.cases.case import Case
 from properties.cases.factors import emptied, is_row, levels, row
 from properties.cases.shrinking import complexity
 from properties.laws import LAWS
-from properties.runs.shard_names import LANDMARKS
+from properties.runs.shard_names import LANDMARKS, OUTSIDE
 from properties.trials.verdict import Failed, Inapplicable, NotJudged, Passed, Verdict
 
 _COMPILED = {prop.name for prop in LAWS if prop.on == "compiled"}
@@ -145,12 +145,14 @@ class ShardResult:
     that was judged with an empty batch, or under autocast, falls into the levels of that one, too. ``shapes`` counts
     the unlike patch sizes, strides and sizes. ``false_passes`` gives, for each exact property, the probability with
     which a wrong bilinear map would have passed on the shape where that is largest. ``deaths`` counts the checks that a
-    process did not survive, ``left_out`` the cases that were given up after too many of them.
+    process did not survive, ``left_out`` the cases that were given up after too many of them. ``accepted`` are the
+    names of cases outside the domain that the layer takes all the same.
     """
 
     shard: str
     cases: int = 0
     landmarks: list[str] = field(default_factory=list)
+    accepted: list[str] = field(default_factory=list)
     rows: dict[str, int] = field(default_factory=dict)
     tallies: dict[str, Tally] = field(default_factory=dict)
     shapes: int = 0
@@ -180,7 +182,7 @@ class ShardResult:
             raise ValueError("a number of cases or checks is none")
         if not all(map(is_row, result.rows)):
             raise ValueError("the levels of a case are none")
-        if not all(isinstance(name, str) for name in result.landmarks):
+        if not all(isinstance(name, str) for name in (*result.landmarks, *result.accepted)):
             raise ValueError("a landmark is none")
         if not all(isinstance(each, float) and 0 <= each <= 1 for each in result.false_passes.values()):
             raise ValueError("a probability is none")
@@ -205,6 +207,8 @@ def gather(shard: str, results: Iterable[CaseResult]) -> ShardResult:
         found.cases += 1
         if shard == LANDMARKS and judged(result):
             found.landmarks.append(result.name)
+        if shard == OUTSIDE and result.failed:
+            found.accepted.append(result.name)
         for reached in _reached(result):
             found.rows[row(reached)] = found.rows.get(row(reached), 0) + 1
     found.shapes = len(false_passes)

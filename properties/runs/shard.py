@@ -107,7 +107,7 @@ def run_case(
     """
     verdicts: dict[str, Verdict] = {}
     with undisturbed(plan.device, tf32=case.tf32):
-        trial = Trial(case, plan.implementation, plan.device)
+        trial = Trial(case, plan.declared, plan.device)
         for prop in properties:
             before_check(name, prop.name)
             verdicts[prop.name] = _judged(prop, trial)

@@ -10,7 +10,7 @@ import re
 PATTERN = "^[a-zA-Z0-9-]{1,40}$"
 
 # Kinds of which a run has one shard at most, called as they are.
-REGRESSIONS, LANDMARKS, HUGE = "regressions", "landmarks", "huge"
+REGRESSIONS, LANDMARKS, HUGE, OUTSIDE = "regressions", "landmarks", "huge", "outside"
 # Kinds whose shards are numbered, some of them for each number of axes. What shards draw depends on their names.
 RANDOM, STEERED, COMPILED_STEERED = "random", "steered", "compiled-steered"
 HISTORIES, COPIES = "histories", "copies"

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from properties.cases import small_scope
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case
 from properties.cases.covering import steered
+from properties.cases.domain import Domain
 from properties.cases.drawing import draw_cases, draw_histories
-from properties.cases.landmarks import compiled_landmarks
+from properties.cases.landmarks import compiled_landmarks, inside
 from properties.runs.shard_names import (
     COMPILED,
     COMPILED_STEERED,
@@ -18,6 +19,7 @@ from properties.runs.shard_names import (
     HISTORIES,
     HUGE,
     LANDMARKS,
+    OUTSIDE,
     RANDOM,
     REGRESSIONS,
     SMALL,
@@ -54,6 +56,7 @@ _ORDER = (
     *COMPILED.values(),
     STEERED,
     HUGE,
+    OUTSIDE,
     COMPILED_STEERED,
 )
 # Compiling takes as long as hundreds of other checks, and for volumes longer still. By data_dim: one case in so many is
@@ -84,22 +87,23 @@ def shards(plan: "Plan", kind: str) -> list[str]:
 
 
 def cases_of(plan: "Plan", shard: str) -> tuple[Case, ...]:
-    """The cases of a shard: a function of seed, dtypes, number of cases, strength, margin and device alone."""
+    """The cases of a shard: a function of seed, domain, dtypes, number of cases, strength, margin and device alone."""
     kind = kind_of(shard)
     first, most = number_of(shard) * KINDS[kind], KINDS[kind]
     if kind == RANDOM:
-        found = _random(plan.seed, shard, min(most, plan.cases - first), plan.dtypes)
+        found = _random(plan.seed, shard, min(most, plan.cases - first), plan.dtypes, plan.domain)
     elif kind == HISTORIES:
-        found = tuple(
-            draw_histories(f"{plan.seed}/{shard}", min(most, HISTORIES_FOR_A_CASE * plan.cases - first), plan.dtypes)
+        drawn = draw_histories(
+            f"{plan.seed}/{shard}", min(most, HISTORIES_FOR_A_CASE * plan.cases - first), plan.dtypes
         )
+        found = tuple(map(plan.domain.nearest, drawn))
     elif kind == COPIES:
-        found = tuple(
-            draw_histories(f"{plan.seed}/{shard}", min(most, _copies(plan) - first), plan.dtypes, copies=True)
-        )
+        drawn = draw_histories(f"{plan.seed}/{shard}", min(most, _copies(plan) - first), plan.dtypes, copies=True)
+        found = tuple(map(plan.domain.nearest, drawn))
     elif is_small(kind):
         places = _shapes(plan, kind)[first : first + most]
-        found = tuple(small_scope.small_scope(data_dim_of(kind), plan.dtypes, plan.scope_margin, places))
+        data_dim = data_dim_of(kind)
+        found = tuple(small_scope.small_scope(data_dim, plan.dtypes, plan.scope_margin, places, plan.domain))
     else:
         found = _every(plan, kind)[first : first + most]
     if plan.device.startswith("cuda") and kind in (RANDOM, STEERED):
@@ -109,7 +113,7 @@ def cases_of(plan: "Plan", shard: str) -> tuple[Case, ...]:
 
 def _shapes(plan: "Plan", kind: str) -> range:
     """The shapes of the small scope that are checked, by their numbers."""
-    every = small_scope.count(data_dim_of(kind), plan.scope_margin)
+    every = small_scope.count(data_dim_of(kind), plan.scope_margin, plan.domain)
     return range(plan.seed % plan.scope_sample, every, plan.scope_sample)
 
 
@@ -128,46 +132,51 @@ def _every(plan: "Plan", kind: str) -> tuple[Case, ...]:
     """The cases of all shards of a kind that is compiled or steered."""
     if kind in (STEERED, COMPILED_STEERED):
         return steered_cases(plan, kind)
-    return _compiled(plan.seed, data_dim_of(kind), plan.cases, plan.dtypes)
+    return _compiled(plan.seed, data_dim_of(kind), plan.cases, plan.dtypes, plan.domain)
 
 
 def steered_cases(plan: "Plan", kind: str) -> tuple[Case, ...]:
     """The steered cases of a plan, in shards of a kind."""
     if kind in plan.chosen:
         return plan.chosen[kind]
-    return _steered(plan.seed, kind, plan.cases, plan.dtypes, plan.strength)
+    return _steered(plan.seed, kind, plan.cases, plan.dtypes, plan.strength, plan.domain)
 
 
 @lru_cache(maxsize=2 * SHARDS_LOOKED_AT)
-def _random(seed: int, shard: str, count: int, dtypes: tuple[str, ...]) -> tuple[Case, ...]:
-    return tuple(draw_cases(f"{seed}/{shard}", count, dtypes))
+def _random(seed: int, shard: str, count: int, dtypes: tuple[str, ...], domain: Domain) -> tuple[Case, ...]:
+    return tuple(map(domain.nearest, draw_cases(f"{seed}/{shard}", count, dtypes)))
 
 
 @cache
-def _compiled(seed: int, data_dim: int, cases: int, dtypes: tuple[str, ...]) -> tuple[Case, ...]:
+def _compiled(seed: int, data_dim: int, cases: int, dtypes: tuple[str, ...], domain: Domain) -> tuple[Case, ...]:
     """The drawn cases that are compiled."""
-    if cases == 0:
+    if cases == 0 or data_dim not in domain.data_dims:
         return ()
     count = min(math.ceil(cases / CASES_FOR_A_COMPILATION[data_dim]), MOST_COMPILATIONS[data_dim])
     # Hypothesis draws the simplest case first, a single pixel: that one is not worth a compilation.
     drawn = draw_cases(f"{seed}/compiled{data_dim}D", count + 1, dtypes, (data_dim,))[1:]
-    return tuple(_compilable(case, i, dtypes) for i, case in enumerate(drawn))
+    return tuple(domain.nearest(_compilable(case, i, dtypes)) for i, case in enumerate(drawn))
 
 
 @cache
-def _steered(seed: int, kind: str, cases: int, dtypes: tuple[str, ...], strength: int) -> tuple[Case, ...]:
+def _steered(
+    seed: int, kind: str, cases: int, dtypes: tuple[str, ...], strength: int, domain: Domain
+) -> tuple[Case, ...]:
     """The cases that reach what drawn ones miss: of those that are compiled, models among them, or of the others."""
     if cases == 0 or strength == 0:
         return ()
     compiled, chosen = is_compiled(kind), tuple[Case, ...]()
     if compiled:
-        chosen = tuple(compiled_landmarks(dtypes))
-        drawn = [*chosen, *(case for data_dim in (1, 2, 3) for case in _compiled(seed, data_dim, cases, dtypes))]
+        named = {str(number): case for number, case in enumerate(compiled_landmarks(dtypes))}
+        chosen = tuple(inside(named, domain).values())
+        drawn = [*chosen, *(case for d in (1, 2, 3) for case in _compiled(seed, d, cases, dtypes, domain))]
     else:
         most = KINDS[RANDOM]
         counts = [min(most, cases - first) for first in range(0, min(cases, SHARDS_LOOKED_AT * most), most)]
-        drawn = [case for i, count in enumerate(counts) for case in _random(seed, name_of(RANDOM, i), count, dtypes)]
-    return chosen + steered(drawn, dtypes, strength, f"{seed}/{kind}", compiled=compiled)
+        drawn = [
+            case for i, count in enumerate(counts) for case in _random(seed, name_of(RANDOM, i), count, dtypes, domain)
+        ]
+    return chosen + steered(drawn, dtypes, strength, f"{seed}/{kind}", compiled=compiled, domain=domain)
 
 
 def _with_tf32(case: Case) -> Case:

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from properties.cases.domain import Domain
 from properties.runs.engine import Workers, carry_out
 from properties.runs.journal import Journal
 from properties.runs.local_workers import LocalWorkers
@@ -35,6 +36,8 @@ def verify(
     scope_margin: int = 0,
     scope_sample: int = 1,
     strength: int = DEFAULT_STRENGTH,
+    domain: Domain | None = None,
+    data_dims: Sequence[int] | None = None,
     jobs: int | None = None,
     case_timeout: float = DEFAULT_CASE_TIMEOUT,
 ) -> Report:
@@ -60,6 +63,9 @@ def verify(
         scope_sample: check one of so many of these shapes, which follow from the seed, instead of all.
         strength: how many levels of the parameter space to lead the run to together: 2 reaches every possible pair, 3
             every triple, 0 only what is drawn.
+        domain: what the layer is for, where that is not everything: what is outside is not judged, and the report says
+            so. An implementation may also declare it itself, as its attribute ``domain``; then this narrows it.
+        data_dims: judge layers of these numbers of axes alone, as such a domain would.
         jobs: processes to judge in, so that a layer that ends one has failed; None means one for each core, and 0 that
             this process judges, as it does where no other one can import the implementation. The report says so.
         case_timeout: seconds after which such a process counts as hanging.
@@ -88,6 +94,8 @@ def verify(
         scope_margin=scope_margin,
         scope_sample=scope_sample,
         strength=strength,
+        domain=domain,
+        data_dims=data_dims,
         regressions=folder,
     )
     if seed is None:

@@ -92,9 +92,9 @@ def best_backend() -> str:
     return "inductor"
 
 
-def later_cases(case: Case) -> list[Case]:
+def later_cases(trial: Trial) -> list[Case]:
     """The same layer with other batches and sizes: the remainders are the same, but there are more windows."""
-    found = []
+    case, found = trial.case, []
     for batch, windows in _LATER:
         extents = tuple(
             size + (windows + axis) * case.spec.effective_stride for axis, size in enumerate(case.input.sizes)
@@ -103,7 +103,7 @@ def later_cases(case: Case) -> list[Case]:
             later = replace(case, input=replace(case.input, batch=batch, sizes=extents))
         except CaseError:
             break
-        if later.elements > _MOST_ELEMENTS:
+        if later.elements > _MOST_ELEMENTS or not trial.domain.takes_numbers(later):
             break
         found.append(later)
     return found
@@ -137,7 +137,7 @@ def _calls(trial: Trial, backend: str, dynamic: bool | None) -> tuple[Call, ...]
     layer = trial.make_layer()
     compiled = torch.compile(fresh_call(layer), fullgraph=True, dynamic=dynamic, backend=backend)
     # A size that is compiled for itself says no more the third time than the second, and takes as long.
-    later = later_cases(trial.case)[: 1 if dynamic is False else None]
+    later = later_cases(trial)[: 1 if dynamic is False else None]
     sequence = [trial.case, *later, trial.case]
     calls: list[Call] = []
     # What goes wrong is raised as well as logged, over many screens.

@@ -116,7 +116,7 @@ def corrupts_memory(trial: Trial) -> bool:
         script_fails(
             "unfold_backward", each.input.dtype, each.input_shape, case.spec.patch_size, case.spec.effective_stride
         )
-        for each in (case, *later_cases(case))
+        for each in (case, *later_cases(trial))
     )
 
 

@@ -19,6 +19,7 @@ from oracles import adjoint, rounding, unfold
 from oracles.precision import TF32, Precision
 from properties.cases.case import Case
 from properties.trials.comparison import ALL, NOTHING_JUDGED, Expectation, compare, judged
+from properties.trials.declaration import domain_of
 from properties.trials.fault_scripts import script_fails
 from properties.trials.implementation import Implementation, said
 from properties.trials.layout import CHANNELS_LAST, lay_out
@@ -96,6 +97,7 @@ class Trial:
     def __init__(self, case: Case, implementation: Implementation, device: torch.device | str = "cpu") -> None:
         self.case = case
         self.implementation = implementation
+        self.domain = domain_of(implementation)
         self.device = torch.device(device)
         self.begin()
 

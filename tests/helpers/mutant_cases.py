@@ -10,6 +10,7 @@ from pathlib import Path
 
 from patchify import Patchify
 from properties.cases.case import Case
+from properties.cases.domain import WHOLE
 from properties.cases.shrinking import shrink
 from properties.laws import LAWS
 from properties.laws.law import Law
@@ -47,7 +48,8 @@ def _drawn(shard: str) -> dict[str, Case]:
 def first_failure(mutant: Mutant) -> Case | None:
     """The first case of the default run on which a mutant is detected as it is meant to be."""
     plan = make_plan(mutant.layer, seed=7, only=[mutant.detected_by])
-    results = (result for shard in plan.shards for result in run_cases(plan, shard, _drawn(shard)))
+    drawn = _drawn if plan.domain == WHOLE else plan.cases_of
+    results = (result for shard in plan.shards for result in run_cases(plan, shard, drawn(shard)))
     return next((result.case for result in results if result.failed), None)
 
 

@@ -123,7 +123,7 @@ def test_fresh_seed_repeats_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (
             ("--only", "nope"),
-            rf"only names 'nope', which is none of: {', '.join(prop.name for prop in LAWS)}, C1, .*H9",
+            rf"only names 'nope', which is none of: {', '.join(prop.name for prop in LAWS)}, C1, .*H10",
         ),
         (("--dtypes", "float32,int8"), "dtypes names 'int8', which is none of: float64, float32, bfloat16, float16"),
         (("--implementation", "absent:Name"), r"cannot import implementation 'absent:Name': ModuleNotFoundError: .*"),

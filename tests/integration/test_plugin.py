@@ -139,7 +139,7 @@ def test_fresh_seed_is_shared_by_the_workers(pytester: pytest.Pytester) -> None:
             "ERROR: implementation must be of the form 'package.module:Name', got 'layers'",
         ),
         (("--patchify-device", "cuda:99"), "ERROR: device 'cuda:99' is not available: *"),
-        (("--patchify-only", "nope"), "ERROR: only names 'nope', which is none of: constructs, *, H9"),
+        (("--patchify-only", "nope"), "ERROR: only names 'nope', which is none of: constructs, *, H10"),
         (
             ("--patchify-dtypes", "int8"),
             "ERROR: dtypes names 'int8', which is none of: float64, float32, bfloat16, float16",

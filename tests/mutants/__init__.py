@@ -260,6 +260,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(interface.TokensInTuple, "returns_tensor"),
     Mutant(interface.NothingReturned, "returns_tensor"),
     Mutant(refusal.StrideZeroAccepted, "rejects_bad_arguments", level="robust", row="R34"),
+    Mutant(refusal.OverlapAcceptedThoughExcluded, "refuses_what_it_declares_unsupported", level="robust"),
     Mutant(refusal.BooleansAccepted, "rejects_bad_arguments", level="robust"),
     Mutant(refusal.FractionsTruncated, "rejects_bad_arguments", level="robust"),
     Mutant(refusal.NegativeSizesMirrored, "rejects_bad_arguments", level="robust"),

@@ -1,4 +1,4 @@
-"""Bad arguments and inputs that are accepted, or refused in words that do not help (H1 to H3)."""
+"""Bad arguments and inputs that are accepted, or refused in words that do not help (H1 to H3, H10)."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from properties import Domain
 from tests.mutants.stages import Staged
 
 
@@ -33,6 +34,12 @@ class StrideZeroAccepted(_Open):
 
     def taken(self, size: Any) -> Any:
         return size or 1
+
+
+class OverlapAcceptedThoughExcluded(Staged):
+    """Windows that overlap are declared unsupported, and accepted."""
+
+    domain = Domain(stride="at least the patch")
 
 
 class BooleansAccepted(_Open):

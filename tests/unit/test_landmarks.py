@@ -45,8 +45,7 @@ def test_patches_end_within_a_tile(data_dim: int, dtype: str) -> None:
 @pytest.mark.parametrize("data_dim", [1, 2, 3])
 def test_windows_thousands_of_pixels_apart(data_dim: int, dtype: str) -> None:
     cases = [case for case in landmarks().values() if case.spec.data_dim == data_dim and case.input.dtype == dtype]
-    far = [case for case in cases if case.spec.effective_stride > max(2**12, case.spec.patch_size)]
-
+    far = [case for case in cases if case.spec.effective_stride > max(2**11, case.spec.patch_size)]
     assert any(math.prod(case.grid) > 1 for case in far)
 
 

@@ -37,7 +37,7 @@ def test_property_names_clauses_and_law(name: str) -> None:
     assert {CLAUSES[clause].level for clause in prop.clauses} == {prop.level}
     first = prop.statement.split("\n\n")[0]
     assert re.fullmatch(r"[A-Z`].*\.", first, flags=re.DOTALL)
-    assert prop.on in ("cases", "drawn", "compiled", "histories", "copies", "huge")
+    assert prop.on in ("cases", "drawn", "compiled", "histories", "copies", "huge", "outside")
     assert re.fullmatch(r"[a-z][a-z0-9_]+", name)
 
 
@@ -227,7 +227,9 @@ def test_what_is_raised_becomes_a_verdict() -> None:
 
 def test_plan_judges_every_property_somewhere() -> None:
     plan = make_plan(Patchify, cases=1, seed=7, levels=("contract", "robust"))
-    assert {prop for shard in plan.shards for prop in plan.properties_of(shard)} == set(HERE)
+    assert {prop for shard in plan.shards for prop in plan.properties_of(shard)} == set(plan.properties)
+    # Patchify is for everything, and nothing is outside of that.
+    assert {prop for prop in HERE if prop not in plan.properties} == {prop for prop in HERE if prop.on == "outside"}
 
 
 OVERFLOWING = Case(
