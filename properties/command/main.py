@@ -23,7 +23,7 @@ from properties.reports import progress
 from properties.reports.clauses import print_clauses
 from properties.reports.json import write_json
 from properties.reports.power import print_power
-from properties.reports.text import headline, print_report
+from properties.reports.text import WIDTH, headline, print_line, print_report
 from properties.runs.dask import dask_executor
 from properties.runs.engine import Workers, carry_out
 from properties.runs.executor_workers import ExecutorWorkers
@@ -41,7 +41,6 @@ from properties.trials.implementation import CannotRun
 PASSED, FAILED, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
 # Some of what was to be checked was not.
 INCOMPLETE = COULD_NOT_RUN
-_WIDTH_OF_A_FILE = 120
 
 
 class _Parser(argparse.ArgumentParser):
@@ -100,7 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # argparse takes it for the end of the options, and gives an empty list.
         parser.error(f"argument {valueless.removesuffix('=--')}: expected a value, got '--'")
     given = parser.parse_args(words)
-    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_A_FILE)
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    console.width = min(console.width, WIDTH)
     try:
         code: int = given.function(console, given)
     except KeyboardInterrupt:
@@ -168,7 +168,7 @@ def _run(console: Console, given: argparse.Namespace) -> int:
         journal.check(plan)
         if given.dask is None:
             available(plan.device)
-        console.print(headline(plan), soft_wrap=True, highlight=False)
+        print_line(console, headline(plan))
         with progress.shown(console, journal.left(plan)) as on_case:
             report = _run_plan(journal, given, on_case)
     return _conclude(console, report, given)
@@ -177,12 +177,12 @@ def _run(console: Console, given: argparse.Namespace) -> int:
 def _merge(console: Console, given: argparse.Namespace) -> int:
     check_outputs(json=given.json, regressions=given.regressions)
     report = merge(given.folders, regressions=given.regressions)
-    console.print(headline(report.plan), soft_wrap=True, highlight=False)
+    print_line(console, headline(report.plan))
     return _conclude(console, report, given)
 
 
 def _conclude(console: Console, report: Report, given: argparse.Namespace) -> int:
-    print_report(report, console)
+    print_report(report, console, verbose=given.verbose)
     if given.json:
         write_json(report, given.json)
     if report.stopped == "interrupted":

@@ -20,7 +20,7 @@ from properties.cases.shrinking import complexity
 from properties.failures.record import Record
 from properties.laws.law import Law
 from properties.reports.json import write_json
-from properties.reports.text import headline, print_report
+from properties.reports.text import WIDTH, headline, print_report
 from properties.runs.failure import failure_from
 from properties.runs.journal import Journal
 from properties.runs.local_workers import LocalWorkers
@@ -223,7 +223,8 @@ class ContractRun:
         """Print the verdict table."""
         if self.reported:
             text = io.StringIO()
-            print_report(self.report, Console(file=text, width=120), messages=False)
+            verbose = self.config.get_verbosity() > 0
+            print_report(self.report, Console(file=text, width=WIDTH), messages=False, verbose=verbose)
             terminalreporter.section("patchify contract")
             terminalreporter.write(text.getvalue())
         if self.unwritten:

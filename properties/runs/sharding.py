@@ -98,13 +98,20 @@ def cases_of(plan: "Plan", shard: str) -> tuple[Case, ...]:
             draw_histories(f"{plan.seed}/{shard}", min(most, _copies(plan) - first), plan.dtypes, copies=True)
         )
     elif is_small(kind):
-        places = _shapes(plan, kind)[first : first + most]
-        found = tuple(small_scope.small_scope(data_dim_of(kind), plan.dtypes, plan.scope_margin, places))
+        found = tuple(
+            small_scope.small_scope(data_dim_of(kind), plan.dtypes, plan.scope_margin, shapes_of(plan, shard))
+        )
     else:
         found = _every(plan, kind)[first : first + most]
     if plan.device.startswith("cuda") and kind in (RANDOM, STEERED):
         found = tuple(_with_tf32(case) if i % 2 else case for i, case in enumerate(found))
     return found
+
+
+def shapes_of(plan: "Plan", shard: str) -> range:
+    """The shapes of a shard of the small scope, by their numbers."""
+    first = number_of(shard) * KINDS[kind_of(shard)]
+    return _shapes(plan, shard)[first : first + KINDS[kind_of(shard)]]
 
 
 def _shapes(plan: "Plan", kind: str) -> range:
