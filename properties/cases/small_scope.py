@@ -37,14 +37,17 @@ def small_scope(data_dim: int, dtypes: Sequence[str], margin: int = 0, places: r
     """
     dtype = next(name for name in ("float64", "float32", "float16", "bfloat16") if name in dtypes)
     places = range(count(data_dim, margin)) if places is None else places
-    for patch_size, stride, sizes in islice(_shapes(data_dim, margin), places.start, places.stop, places.step):
+    for patch_size, stride, sizes in islice(
+        shapes(data_dim, *bounds(data_dim, margin)), places.start, places.stop, places.step
+    ):
         spec = Spec(2, 3, data_dim, patch_size, stride)
         yield Case(spec, Input(2, sizes, dtype), Fill("exact", 1000), backward=Backward(("input", "weight"), "random"))
 
 
-def _shapes(data_dim: int, margin: int) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-    """Patch size, stride and sizes of every shape."""
-    most_patch, most_stride, most_size = bounds(data_dim, margin)
+def shapes(
+    data_dim: int, most_patch: int, most_stride: int, most_size: int
+) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """Patch size, stride and sizes of every shape up to the bounds."""
     for patch_size, stride in product(range(1, most_patch + 1), range(1, most_stride + 1)):
         for sizes in product(range(patch_size, most_size + 1), repeat=data_dim):
             yield patch_size, stride, sizes

@@ -1,6 +1,7 @@
-"""The report as JSON, for other programs: ``report.schema.json`` describes it."""
+"""The report as JSON, for other programs and for its page: ``report.schema.json`` describes it."""
 
 import json
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ from properties.cases.small_scope import bounds
 from properties.contract import CLAUSES
 from properties.failures.compared import compared
 from properties.failures.picture import pixels
-from properties.failures.record import Record, versions
+from properties.failures.record import Record, printable, versions
 from properties.failures.scripts import standalone_script
+from properties.reports.page import page_of
 from properties.reports.parts import parts_of
 from properties.runs.failure import Failure, whole_run_command
 from properties.runs.outputs import write_whole, written
@@ -20,6 +22,8 @@ from properties.runs.shard_names import LANDMARKS
 from properties.trials.implementation import CannotRun
 
 FORMAT = 1
+# A report of a long run with all triples that it missed has some tens of megabytes.
+_MOST_BYTES = 2**28
 
 
 def report_json(report: Report) -> dict[str, Any]:
@@ -113,15 +117,61 @@ def report_json(report: Report) -> dict[str, Any]:
     }
 
 
-def write_json(report: Report, path: Path) -> None:
-    """Write the report to a file, whole or not at all.
+def write_report(report: Report, *, json_file: Path | None = None, html_file: Path | None = None) -> None:
+    """Write the report to files, each whole or not at all.
+
+    Raises:
+        CannotRun: where one cannot be written.
+    """
+    if json_file is None and html_file is None:
+        return
+    data = report_json(report)
+    if json_file is not None:
+        write_file(json.dumps(data, indent=2) + "\n", json_file)
+    if html_file is not None:
+        write_file(page_of(data), html_file)
+
+
+def write_file(text: str, path: Path) -> None:
+    """Write a text to a file, in a folder that may be new.
 
     Raises:
         CannotRun: where it cannot be written.
     """
     with written(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(report_json(report), indent=2) + "\n")
+    write_whole(path, text)
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """A report that was written as JSON, once it fits its schema.
+
+    Raises:
+        CannotRun: where it cannot be read, or is none.
+    """
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise CannotRun(f"{printable(path)} is no report: it is larger than {_MOST_BYTES} bytes")
+        data = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise CannotRun(f"{printable(path)} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise CannotRun(f"{printable(path)} is no report: it is not valid JSON: {printable(error)}") from error
+    schema = json.loads(files("properties.reports").joinpath("report.schema.json").read_text("utf-8"))
+    problem = best_match(Draft202012Validator(schema).iter_errors(data))
+    if problem is not None:
+        at = problem.json_path.removeprefix("$").removeprefix(".") or "the whole"
+        raise CannotRun(f"{printable(path)} is no report of this version: {at}: {printable(problem.message)}")
+    found: dict[str, Any] = data
+    for scope in found["small_scope"]:
+        # Counted first: a file may ask for more shapes than fit into memory.
+        sizes = (max(0, scope["size"] - patch_size + 1) for patch_size in range(1, scope["patch_size"] + 1))
+        if len(scope["verdicts"]) != scope["stride"] * sum(size ** scope["data_dim"] for size in sizes):
+            raise CannotRun(f"{printable(path)} is no report: its small scope has another number of shapes")
+    return found
 
 
 def _errors(tally: Tally) -> dict[str, list[int]]:

@@ -379,6 +379,11 @@ OPTIONS = (
         "json", {"type": path, "metavar": "FILE", "help": "write the report as JSON, too"}, ("run", "pytest", "merge")
     ),
     Option(
+        "html",
+        {"type": path, "metavar": "FILE", "help": "write the report as a page, too, which asks for nothing else"},
+        ("run", "pytest", "merge"),
+    ),
+    Option(
         "verbose",
         {"action": "store_true", "default": False, "help": "print a row for each law, and every list to its end"},
         ("run", "merge"),
