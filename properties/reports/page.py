@@ -14,6 +14,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 from properties.cases.factors import LEVELS
 from properties.cases.small_scope import shapes
 from properties.runs.result import FAILED, HELD, SILENT
+from properties.runs.shard_names import LANDMARKS, is_small
 
 # Of what was not reached, and of shapes that failed, so many are named.
 _MOST_NAMED = 60
@@ -163,7 +164,7 @@ def _counted(letters: str) -> dict[str, int]:
 def _error_rows(report: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """A row for each law and dtype, the checks by how near to their bound they came, the nearest last."""
     false_pass: dict[str, float] = {}
-    for part in report["parts"]:
+    for part in (part for part in report["parts"] if part["kind"] == LANDMARKS or is_small(part["kind"])):
         for name, chance in part["false_pass"].items():
             false_pass[name] = max(chance, false_pass.get(name, 0.0))
     for law in report["properties"]:
