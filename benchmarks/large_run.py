@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 from rich.console import Console
 
-from properties.reports.json import write_json
+from properties.reports.json import write_report
 from properties.reports.text import headline, print_report
 from properties.runs.engine import carry_out
 from properties.runs.journal import Journal
@@ -49,7 +49,7 @@ def main(folder: Path, cases: int) -> int:
     print_report(report, console)
     print("memory of each process of the run:")
     print(memory.read_text(), end="")
-    write_json(report, folder.with_suffix(".json"))
+    write_report(report, json_file=folder.with_suffix(".json"))
     return 0 if report.passed else 1
 
 

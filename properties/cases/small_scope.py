@@ -25,10 +25,10 @@ def bounds(data_dim: int, margin: int) -> tuple[int, int, int]:
 def count(data_dim: int, margin: int = 0, domain: Domain = WHOLE) -> int:
     """The shapes of the small scope that are in a domain."""
     if domain != WHOLE:
-        return sum(1 for _ in _shapes(data_dim, margin, domain))
+        return sum(domain.takes_shape(*shape) for shape in shapes(data_dim, *bounds(data_dim, margin)))
     most_patch, most_stride, most_size = bounds(data_dim, margin)
-    shapes: int = sum((most_size - patch_size + 1) ** data_dim for patch_size in range(1, most_patch + 1))
-    return most_stride * shapes
+    of_stride: int = sum((most_size - patch_size + 1) ** data_dim for patch_size in range(1, most_patch + 1))
+    return most_stride * of_stride
 
 
 def small_scope(
@@ -44,18 +44,19 @@ def small_scope(
         domain: what the layer is for.
     """
     dtype = next(name for name in ("float64", "float32", "float16", "bfloat16") if name in dtypes)
+    inside = (shape for shape in shapes(data_dim, *bounds(data_dim, margin)) if domain.takes_shape(*shape))
     places = range(count(data_dim, margin, domain)) if places is None else places
-    for patch_size, stride, sizes in islice(_shapes(data_dim, margin, domain), places.start, places.stop, places.step):
+    for patch_size, stride, sizes in islice(inside, places.start, places.stop, places.step):
         spec = Spec(2, 3, data_dim, patch_size, stride)
         wanted = Backward(("input", "weight"), "random")
         # Of a shape of the domain it changes nothing but the channels, the bias and the gradients.
         yield domain.nearest(Case(spec, Input(2, sizes, dtype), Fill("exact", 1000), backward=wanted))
 
 
-def _shapes(data_dim: int, margin: int, domain: Domain) -> Iterator[tuple[int, int, tuple[int, ...]]]:
-    """Patch size, stride and sizes of every shape of a domain."""
-    most_patch, most_stride, most_size = bounds(data_dim, margin)
+def shapes(
+    data_dim: int, most_patch: int, most_stride: int, most_size: int
+) -> Iterator[tuple[int, int, tuple[int, ...]]]:
+    """Patch size, stride and sizes of every shape up to the bounds."""
     for patch_size, stride in product(range(1, most_patch + 1), range(1, most_stride + 1)):
         for sizes in product(range(patch_size, most_size + 1), repeat=data_dim):
-            if domain.takes_shape(patch_size, stride, sizes):
-                yield patch_size, stride, sizes
+            yield patch_size, stride, sizes

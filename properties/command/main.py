@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from rich.console import Console
 from rich.text import Text
@@ -21,16 +21,18 @@ from properties.failures.replay import Outcome, replay
 from properties.failures.scripts import standalone_script
 from properties.reports import progress
 from properties.reports.clauses import print_clauses
-from properties.reports.json import write_json
+from properties.reports.compare import comparison_page, print_comparison
+from properties.reports.json import read_report, report_json, write_file, write_report
+from properties.reports.page import page_of
 from properties.reports.power import print_power
-from properties.reports.text import headline, print_report
+from properties.reports.text import WIDTH, headline, print_line, print_report
 from properties.runs.dask import dask_executor
 from properties.runs.engine import Workers, carry_out
 from properties.runs.executor_workers import ExecutorWorkers
 from properties.runs.journal import Journal
 from properties.runs.local_workers import LocalWorkers
 from properties.runs.merge import merge
-from properties.runs.options import OPTIONS, add_options, cores, names, seeds
+from properties.runs.options import OPTIONS, add_options, cores, names, path, seeds
 from properties.runs.outputs import check_outputs
 from properties.runs.plan import plan_from_options
 from properties.runs.report import Report
@@ -41,7 +43,6 @@ from properties.trials.implementation import CannotRun
 PASSED, FAILED, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
 # Some of what was to be checked was not.
 INCOMPLETE = COULD_NOT_RUN
-_WIDTH_OF_A_FILE = 120
 
 
 class _Parser(argparse.ArgumentParser):
@@ -85,6 +86,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             record_parser.add_argument("record", type=Path, metavar="FILE", help="the record")
         add_options(record_parser.add_argument, name)
         record_parser.set_defaults(function=function)
+    about = "make a page of a report: of the JSON file that --json wrote, or of the folder of a run that has ended"
+    page_parser = commands.add_parser("page", help=about, description=about)
+    page_parser.add_argument("source", type=path, metavar="SOURCE", help="the JSON file, or the folder of the run")
+    page_parser.add_argument("--html", type=path, metavar="FILE", help="the page (default: beside the source)")
+    page_parser.set_defaults(function=_page)
+    about = "tell what is worse, better, or newly not reached in the second of two reports"
+    compare_parser = commands.add_parser("compare", help=about, description=about)
+    compare_parser.add_argument("before", type=path, metavar="A", help="what --json wrote, or the folder of a run")
+    compare_parser.add_argument("after", type=path, metavar="B", help="another one")
+    compare_parser.add_argument("--html", type=path, metavar="FILE", help="write a page of both, too")
+    compare_parser.set_defaults(function=_compare)
     about = "print the clauses of the contract, which properties check each, and which mutants they kill"
     clauses_parser = commands.add_parser("clauses", help=about, description=about)
     clauses_parser.set_defaults(function=_clauses)
@@ -100,7 +112,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # argparse takes it for the end of the options, and gives an empty list.
         parser.error(f"argument {valueless.removesuffix('=--')}: expected a value, got '--'")
     given = parser.parse_args(words)
-    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH_OF_A_FILE)
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
+    console.width = min(console.width, WIDTH)
     try:
         code: int = given.function(console, given)
     except KeyboardInterrupt:
@@ -127,8 +140,8 @@ def _power(console: Console, given: argparse.Namespace) -> int:
 
 def _replay(console: Console, given: argparse.Namespace) -> int:
     counts: Counter[Outcome] = Counter()
-    for path in record_files(given.records):
-        replayed = replay(path, implementation=given.implementation, device=given.device, timeout=given.case_timeout)
+    for record in record_files(given.records):
+        replayed = replay(record, implementation=given.implementation, device=given.device, timeout=given.case_timeout)
         console.print(paint(str(replayed)), soft_wrap=True)
         counts[replayed.outcome] += 1
     if not counts:
@@ -161,30 +174,51 @@ def _script(console: Console, given: argparse.Namespace) -> int:
 
 
 def _run(console: Console, given: argparse.Namespace) -> int:
-    check_outputs(json=given.json, regressions=given.regressions)
+    check_outputs(json=given.json, html=given.html, regressions=given.regressions)
     with _journal(given) as journal:
         plan = journal.plan()
         # What cannot be read is told before anything is run, not after it.
         journal.check(plan)
         if given.dask is None:
             available(plan.device)
-        console.print(headline(plan), soft_wrap=True, highlight=False)
+        print_line(console, headline(plan))
         with progress.shown(console, journal.left(plan)) as on_case:
             report = _run_plan(journal, given, on_case)
     return _conclude(console, report, given)
 
 
 def _merge(console: Console, given: argparse.Namespace) -> int:
-    check_outputs(json=given.json, regressions=given.regressions)
+    check_outputs(json=given.json, html=given.html, regressions=given.regressions)
     report = merge(given.folders, regressions=given.regressions)
-    console.print(headline(report.plan), soft_wrap=True, highlight=False)
+    print_line(console, headline(report.plan))
     return _conclude(console, report, given)
 
 
+def _page(console: Console, given: argparse.Namespace) -> int:
+    source: Path = given.source
+    file = given.html or (source / "report.html" if source.is_dir() else source.with_suffix(".html"))
+    check_outputs(html=file)
+    write_file(page_of(_read(source)), file)
+    console.print(Text(f"the page is {file}"), soft_wrap=True)
+    return PASSED
+
+
+def _compare(console: Console, given: argparse.Namespace) -> int:
+    check_outputs(html=given.html)
+    before, after = _read(given.before), _read(given.after)
+    if given.html:
+        write_file(comparison_page(before, after), given.html)
+    return PASSED if print_comparison(console, before, after) else FAILED
+
+
+def _read(source: Path) -> dict[str, Any]:
+    """The report in a file, or on the run in a folder, as plain data."""
+    return report_json(merge([source])) if source.is_dir() else read_report(source)
+
+
 def _conclude(console: Console, report: Report, given: argparse.Namespace) -> int:
-    print_report(report, console)
-    if given.json:
-        write_json(report, given.json)
+    print_report(report, console, verbose=given.verbose)
+    write_report(report, json_file=given.json, html_file=given.html)
     if report.stopped == "interrupted":
         return INTERRUPTED
     return PASSED if report.passed else INCOMPLETE if report.incomplete else FAILED

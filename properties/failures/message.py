@@ -7,6 +7,9 @@ from properties.failures.picture import picture
 from properties.laws.law import Law
 from properties.trials.verdict import Failed
 
+# Rows that are for copying from: whoever prints a message breaks the lines of the others alone.
+COPIED = ("as JSON", "record", "replay")
+
 
 def failure_message(prop: Law, case: Case, verdict: Failed, cause: str, again: str, record: str = "") -> str:
     """Several lines, the verdict first.

@@ -75,6 +75,11 @@ class Law:
         return self.device in ("", device.partition(":")[0])
 
     @property
+    def family(self) -> str:
+        """The file that it stands in, such as ``values``: laws of one kind."""
+        return self.judge.__module__.rpartition(".")[2]
+
+    @property
     def level(self) -> str:
         """The level of its first clause."""
         return CLAUSES[self.clauses[0]].level

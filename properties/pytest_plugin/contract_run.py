@@ -19,8 +19,8 @@ from oracles.agreement import OracleError
 from properties.cases.shrinking import complexity
 from properties.failures.record import Record
 from properties.laws.law import Law
-from properties.reports.json import write_json
-from properties.reports.text import headline, print_report
+from properties.reports.json import write_report
+from properties.reports.text import WIDTH, headline, print_report
 from properties.runs.failure import failure_from
 from properties.runs.journal import Journal
 from properties.runs.local_workers import LocalWorkers
@@ -44,13 +44,13 @@ class ContractRun:
         self.config = config
         self.plan = plan_from_options(self._option).with_steered(getattr(config, "workerinput", {}).get(_STEERED, {}))
         available(self.plan.device)
-        check_outputs(json=self._option("json"), regressions=self._option("regressions"))
+        check_outputs(json=self._option("json"), html=self._option("html"), regressions=self._option("regressions"))
         self.temporary = TemporaryDirectory(prefix="patchify-run-")
         self.done: dict[str, list[ShardResult]] = {}
         self.examined: dict[str, Record] = {}
         # In the process that prints the summary: what all items reported, whichever process ran them.
         self.reported: dict[str, ShardResult] = {}
-        # Why the report as JSON is not there.
+        # Why the report is not there as a file.
         self.unwritten = ""
         self.selected: set[str] = set()
         self.records: dict[str, Record] = {}
@@ -212,18 +212,18 @@ class ContractRun:
         if session.exitstatus == pytest.ExitCode.OK and not passed:
             incomplete = self.report.incomplete
             session.exitstatus = pytest.ExitCode.INTERRUPTED if incomplete else pytest.ExitCode.TESTS_FAILED
-        if self._option("json"):
-            try:
-                write_json(self.report, self._option("json"))
-            except CannotRun as error:
-                self.unwritten = str(error)
-                session.exitstatus = pytest.ExitCode.INTERRUPTED
+        try:
+            write_report(self.report, json_file=self._option("json"), html_file=self._option("html"))
+        except CannotRun as error:
+            self.unwritten = str(error)
+            session.exitstatus = pytest.ExitCode.INTERRUPTED
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the verdict table."""
         if self.reported:
             text = io.StringIO()
-            print_report(self.report, Console(file=text, width=120), messages=False)
+            verbose = self.config.get_verbosity() > 0
+            print_report(self.report, Console(file=text, width=WIDTH), messages=False, verbose=verbose)
             terminalreporter.section("patchify contract")
             terminalreporter.write(text.getvalue())
         if self.unwritten:

@@ -3,9 +3,10 @@
 import json
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from properties.cases.case import Case
 from properties.cases.shrinking import shrink as shrink_case
@@ -14,7 +15,7 @@ from properties.failures.message import failure_message
 from properties.failures.record import Record, RecordError, versions, write_record
 from properties.failures.replay import replay_command
 from properties.laws.law import Law
-from properties.runs.options import PLANNED
+from properties.runs.options import PLANNED, Option
 from properties.runs.plan import Plan
 from properties.runs.result import Found
 from properties.runs.shard_names import OUTSIDE
@@ -31,12 +32,15 @@ OUT_OF_TIME = "not looked for: there was no time left to examine failures"
 class Failure:
     """A property that failed, with its smallest case.
 
-    ``record`` is the file that holds it, where a folder for records was given.
+    ``known`` is all that was found out, ``again`` what to type to see it again, and ``record`` the file that holds it,
+    where a folder for records was given.
     """
 
     property: str
     case: Case
     message: str
+    known: Record
+    again: str
     record: Path | None = None
 
 
@@ -109,7 +113,21 @@ def failure_from(plan: Plan, record: Record, regressions: Path | None = None) ->
             kept = f"none: {error}"
     again = run_command(plan, prop) if path is None or not plan.importable else replay_command(path)
     message = failure_message(prop, record.case, record.verdict, record.cause, again, kept)
-    return Failure(prop.name, record.case, message, path)
+    return Failure(prop.name, record.case, message, record, again, path)
+
+
+def whole_run_command(plan: Plan) -> str:
+    """What to type, or to call, to repeat a run, all parts of it."""
+    asked = plan.arguments
+    options = {
+        option: asked[option.argument]
+        for option in PLANNED
+        if option.argument != "implementation"
+        and asked[option.argument] not in (None, {})
+        and (option.repeated == "always" or asked[option.argument] != option.default)
+        and (option.argument != "levels" or tuple(asked["levels"]) != option.default)
+    }
+    return _command(plan, options)
 
 
 def run_command(plan: Plan, prop: Law) -> str:
@@ -120,12 +138,25 @@ def run_command(plan: Plan, prop: Law) -> str:
         for option in PLANNED
         if option.repeated == "always" or (option.repeated == "changed" and asked[option.argument] != option.default)
     }
+    return _command(plan, options)
+
+
+def _command(plan: Plan, options: Mapping[Option, Any]) -> str:
     if not plan.importable:
         return f"verify(..., {', '.join(f'{option.argument}={value!r}' for option, value in options.items())})"
     words = ["patchify-verify", "run", "--implementation", plan.name]
     for option, value in options.items():
-        told = (
-            json.dumps(value) if isinstance(value, dict) else ",".join(value) if isinstance(value, list) else str(value)
-        )
-        words += [f"--{option.flag}", told]
+        match value:
+            case bool():
+                words.append(f"--{option.flag}")
+            case dict() if option.argument == "domain":
+                words += [f"--{option.flag}", json.dumps(value)]
+            case dict():
+                for name, reason in value.items():
+                    words += [f"--{option.flag}", f"{name}={reason}"]
+            # Each level holds those before it.
+            case list() if option.argument == "levels":
+                words += [f"--{option.flag}", value[-1]]
+            case _:
+                words += [f"--{option.flag}", ",".join(value) if isinstance(value, list) else str(value)]
     return shlex.join(words)

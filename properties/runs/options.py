@@ -427,6 +427,16 @@ OPTIONS = (
         "json", {"type": path, "metavar": "FILE", "help": "write the report as JSON, too"}, ("run", "pytest", "merge")
     ),
     Option(
+        "html",
+        {"type": path, "metavar": "FILE", "help": "write the report as a page, too, which asks for nothing else"},
+        ("run", "pytest", "merge"),
+    ),
+    Option(
+        "verbose",
+        {"action": "store_true", "default": False, "help": "print a row for each law, and every list to its end"},
+        ("run", "merge"),
+    ),
+    Option(
         "no-shrink",
         {"action": "store_true", "default": False, "help": "do not look for the smallest case of a failure"},
         argument="shrink",

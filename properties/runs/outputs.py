@@ -10,24 +10,27 @@ from properties.failures.record import printable
 from properties.trials.implementation import CannotRun
 
 
-def check_outputs(*, json: Path | None = None, regressions: Path | None = None) -> None:
+def check_outputs(*, json: Path | None = None, html: Path | None = None, regressions: Path | None = None) -> None:
     """Find out whether a report and records can be written.
 
     Args:
         json: the file of the report.
+        html: the file of its page.
         regressions: the folder of records.
 
     Raises:
         CannotRun: where one cannot.
     """
-    folders = {"json": json and json.absolute().parent, "regressions": regressions and regressions.absolute()}
+    written_to = {"json": json, "html": html}
+    folders = {name: file and file.absolute().parent for name, file in written_to.items()}
+    folders["regressions"] = regressions and regressions.absolute()
     for name, folder in folders.items():
         if folder is None:
             continue
         there = folder
         try:
-            if name == "json" and json and json.is_dir():
-                raise CannotRun(f"json must be the path of a file, and {json} is a folder")
+            if (file := written_to.get(name)) and file.is_dir():
+                raise CannotRun(f"{name} must be the path of a file, and {file} is a folder")
             there = next(each for each in (folder, *folder.parents) if each.exists())
             with TemporaryFile(dir=there):
                 pass

@@ -4,18 +4,28 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import combinations
 from pathlib import Path
+from typing import Literal
 
+import numpy as np
+
+from properties.cases import small_scope
 from properties.cases.case import AUTOCAST
 from properties.cases.domain import NEEDS, WHOLE
-from properties.cases.factors import LEVELS, Bools, marked, named, together
+from properties.cases.factors import LEVELS, NUMBER, Bools, marked, named, together
 from properties.cases.space import possible
 from properties.failures.record import Record
 from properties.laws.law import Law
 from properties.runs.failure import Failure, failure_from
 from properties.runs.plan import Plan
-from properties.runs.result import Found, ShardResult, Tally
+from properties.runs.result import EXCLUDED, NOT_RUN, Found, ShardResult, Tally
+from properties.runs.shard_names import SMALL, kind_of
+from properties.runs.sharding import shapes_of
 
+# What came of a law in a run: it failed, as was expected or not; held; said nothing of any case; was not judged on some
+# since time was up; or was not reached before the run ended.
+Outcome = Literal["failed", "failed as expected", "passed", "no check", "not judged", "not reached"]
 # Properties that ran on a smaller part of the cases that were meant for them are told, so many of them by name.
 _THIN, _SHOWN = 0.5, 3
 # What a case is judged with once more, and counts as on that factor alone.
@@ -112,6 +122,31 @@ class Report:
         """The combinations of so many levels that are possible and were not reached, by name."""
         return named(possible(self.plan.space, strength) & ~self._together[strength])
 
+    @property
+    def factor_pairs(self) -> dict[tuple[str, str], tuple[int, int]]:
+        """For every two factors, how many pairs of their levels were reached, and how many are possible."""
+        every = possible(self.plan.space, 2)
+        reached = every & self._together[2]
+        numbers = {factor: [NUMBER[factor, level] for level in along] for factor, along in LEVELS.items()}
+        blocks = {pair: np.ix_(numbers[pair[0]], numbers[pair[1]]) for pair in combinations(LEVELS, 2)}
+        return {pair: (int(reached[block].sum()), int(every[block].sum())) for pair, block in blocks.items()}
+
+    @property
+    def small_scope(self) -> dict[int, str]:
+        """By data_dim, a letter for every shape up to the bounds of the small scope, in its order."""
+        found: dict[int, str] = {}
+        for data_dim, kind in SMALL.items():
+            results = [result for result in self.results if kind_of(result.shard) == kind]
+            if results:
+                every = small_scope.shapes(data_dim, *small_scope.bounds(data_dim, self.plan.scope_margin))
+                letters = [NOT_RUN if self.plan.domain.takes_shape(*shape) else EXCLUDED for shape in every]
+                inside = [place for place, letter in enumerate(letters) if letter == NOT_RUN]
+                for result in results:
+                    for place, letter in zip(shapes_of(self.plan, result.shard), result.scope, strict=False):
+                        letters[inside[place]] = letter
+                found[data_dim] = "".join(letters)
+        return found
+
     @cached_property
     def _rows(self) -> Counter[str]:
         """Cases by their levels."""
@@ -125,6 +160,17 @@ class Report:
         """Which single levels, pairs and triples were reached."""
         table = marked(self._rows)
         return {strength: together(table, strength) for strength in (1, 2, 3)}
+
+    def outcome_of(self, name: str) -> Outcome:
+        """What came of a law that the run asked for."""
+        tally = self.tallies[name]
+        if tally.failed:
+            return "failed as expected" if name in self.plan.expected_failures else "failed"
+        if tally.not_judged:
+            return "not judged"
+        if tally.checks:
+            return "passed"
+        return "no check" if self._whole or self._idle else "not reached"
 
     @property
     def problems(self) -> tuple[str, ...]:

@@ -1,34 +1,51 @@
 """What came of cases and shards: plain data, JSON both ways, so that it can be written down and sent anywhere."""
 
+import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
 
-from properties.cases.case import Case
+from properties.cases.case import DTYPES, Case
 from properties.cases.factors import emptied, is_row, levels, row
 from properties.cases.shrinking import complexity
 from properties.laws import LAWS
-from properties.runs.shard_names import LANDMARKS, OUTSIDE
+from properties.runs.shard_names import LANDMARKS, OUTSIDE, is_small
 from properties.trials.verdict import Failed, Inapplicable, NotJudged, Passed, Verdict
 
 _COMPILED = {prop.name for prop in LAWS if prop.on == "compiled"}
 _AUTOCASTING = {prop.name for prop in LAWS if prop.autocast}
 _EMPTYING = {prop.name for prop in LAWS if prop.empty_batch}
+# The last bin of errors over bounds takes whatever is smaller, zero too.
+MOST_DOUBLINGS = 16
+_ERROR_BIN = rf"({'|'.join(DTYPES)}) ([0-9]|1[0-{MOST_DOUBLINGS - 10}])"
+# What came of a shape of the small scope.
+HELD, FAILED, SILENT = "+", "-", "?"
+# What stands in a report for shapes that were not run, and for those outside the domain.
+NOT_RUN, EXCLUDED = " ", "x"
 _KINDS = {kind.__name__.lower(): kind for kind in (Passed, Failed, Inapplicable, NotJudged)}
+
+
+def error_bin(dtype: str, error_over_bound: float) -> str:
+    """What an error over its bound is counted by: ``"float32 3"`` where it can be doubled three times within it."""
+    doublings = math.floor(-math.log2(error_over_bound)) if error_over_bound > 0 else MOST_DOUBLINGS
+    return f"{dtype} {min(max(doublings, 0), MOST_DOUBLINGS)}"
 
 
 @dataclass(frozen=True)
 class CaseResult:
     """The verdict of every property that was judged on one case of a shard.
 
-    ``died`` says how the process ended on the case, where it did, and under which property.
+    ``died`` says how the process ended on the case, where it did, and under which property. ``seconds`` is what judging
+    it took.
     """
 
     name: str
     case: Case
     verdicts: dict[str, Verdict]
     died: dict[str, str] = field(default_factory=dict)
+    seconds: float = field(default=0.0, compare=False)
 
     @property
     def failed(self) -> list[str]:
@@ -42,7 +59,7 @@ class CaseResult:
             told = {"what": verdict.what} if isinstance(verdict, Failed) else asdict(verdict)
             told = {member: value for member, value in told.items() if value is not None}
             verdicts[name] = {type(verdict).__name__.lower(): told}
-        return {"name": self.name, "verdicts": verdicts, "died": self.died}
+        return {"name": self.name, "verdicts": verdicts, "died": self.died, "seconds": round(self.seconds, 6)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], cases: Mapping[str, Case]) -> Self:
@@ -51,7 +68,7 @@ class CaseResult:
         for name, told in data["verdicts"].items():
             ((kind, members),) = told.items()
             verdicts[name] = _KINDS[kind](**members)
-        return cls(data["name"], cases[data["name"]], verdicts, data["died"])
+        return cls(data["name"], cases[data["name"]], verdicts, data["died"], float(data["seconds"]))
 
 
 @dataclass(frozen=True)
@@ -69,7 +86,8 @@ class Tally:
 
     ``inapplicable`` counts by reason; ``lost`` are those among them whose reason is a fault of torch, and ``broken`` is
     how many could not be judged since the layer is broken, for which another property has failed. ``not_judged`` counts
-    the checks for which time was up, by how that was noticed.
+    the checks for which time was up, by how that was noticed. ``errors`` counts the checks that passed within a bound,
+    by dtype and by how often the largest error can be doubled within it (see ``error_bin``).
     """
 
     passed: int = 0
@@ -79,6 +97,7 @@ class Tally:
     not_judged: dict[str, int] = field(default_factory=dict)
     broken: int = 0
     error_over_bound: float | None = None
+    errors: dict[str, int] = field(default_factory=dict)
     smallest_failure: Found | None = None
 
     @classmethod
@@ -86,7 +105,8 @@ class Tally:
         """One verdict, counted."""
         match verdict:
             case Passed(error_over_bound=error_over_bound):
-                return cls(passed=1, error_over_bound=error_over_bound)
+                errors = {} if error_over_bound is None else {error_bin(case.input.dtype, error_over_bound): 1}
+                return cls(passed=1, error_over_bound=error_over_bound, errors=errors)
             case Failed():
                 return cls(failed=1, smallest_failure=Found(case.to_json(), shard, died))
             case Inapplicable(reason, torch_fault, broken):
@@ -105,6 +125,8 @@ class Tally:
         result = cls(**{**data, "smallest_failure": found})
         if not isinstance(result.error_over_bound, float | None):
             raise ValueError(f"error_over_bound is {result.error_over_bound!r}")
+        if not all(re.fullmatch(_ERROR_BIN, name) for name in result.errors):
+            raise ValueError("what errors are counted by is none")
         return result
 
     @property
@@ -133,6 +155,7 @@ class Tally:
             dict(Counter(self.not_judged) + Counter(other.not_judged)),
             self.broken + other.broken,
             max(errors, default=None),
+            dict(Counter(self.errors) + Counter(other.errors)),
             min(failures, key=lambda found: complexity(Case.from_json(found.case)), default=None),
         )
 
@@ -146,7 +169,8 @@ class ShardResult:
     the unlike patch sizes, strides and sizes. ``false_passes`` gives, for each exact property, the probability with
     which a wrong bilinear map would have passed on the shape where that is largest. ``deaths`` counts the checks that a
     process did not survive, ``left_out`` the cases that were given up after too many of them. ``accepted`` are the
-    names of cases outside the domain that the layer takes all the same.
+    names of cases outside the domain that the layer takes all the same. ``scope`` is a letter for each case of a shard
+    of the small scope, in their order. ``seconds`` is what judging took, which no two runs share.
     """
 
     shard: str
@@ -159,6 +183,8 @@ class ShardResult:
     false_passes: dict[str, float] = field(default_factory=dict)
     deaths: int = 0
     left_out: int = 0
+    scope: str = ""
+    seconds: float = field(default=0.0, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """As plain data."""
@@ -171,7 +197,7 @@ class ShardResult:
         result = cls(**{**data, "tallies": tallies})
         numbers = [result.cases, result.shapes, result.deaths, result.left_out, *result.rows.values()]
         for tally in tallies.values():
-            counts = (tally.inapplicable, tally.lost, tally.not_judged)
+            counts = (tally.inapplicable, tally.lost, tally.not_judged, tally.errors)
             numbers += [
                 tally.passed,
                 tally.failed,
@@ -186,6 +212,10 @@ class ShardResult:
             raise ValueError("a landmark is none")
         if not all(isinstance(each, float) and 0 <= each <= 1 for each in result.false_passes.values()):
             raise ValueError("a probability is none")
+        if not set(result.scope) <= {HELD, FAILED, SILENT} or len(result.scope) > result.cases:
+            raise ValueError("what came of the small scope is none")
+        if not isinstance(result.seconds, float | int) or not 0 <= result.seconds < math.inf:
+            raise ValueError(f"seconds is {result.seconds!r}")
         return result
 
 
@@ -211,6 +241,9 @@ def gather(shard: str, results: Iterable[CaseResult]) -> ShardResult:
             found.accepted.append(result.name)
         for reached in _reached(result):
             found.rows[row(reached)] = found.rows.get(row(reached), 0) + 1
+        found.seconds += result.seconds
+        if is_small(shard):
+            found.scope += FAILED if result.failed else HELD if judged(result) else SILENT
     found.shapes = len(false_passes)
     for name in sorted(
         {name for shape in false_passes.values() for name, false_pass in shape.items() if false_pass < 1}

@@ -5,6 +5,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 
 from oracles.agreement import OracleError
 from properties.cases.case import Case
@@ -106,6 +107,7 @@ def run_case(
     judged, too: what they have nothing against is not told.
     """
     verdicts: dict[str, Verdict] = {}
+    begun = perf_counter()
     with undisturbed(plan.device, tf32=case.tf32):
         trial = Trial(case, plan.declared, plan.device)
         for prop in properties:
@@ -118,7 +120,7 @@ def run_case(
                 if _is_told(verdict):
                     verdicts[prop.name] = verdict
                     break
-    return CaseResult(name, case, verdicts)
+    return CaseResult(name, case, verdicts, seconds=perf_counter() - begun)
 
 
 def _needs_owners(verdict: Verdict) -> bool:

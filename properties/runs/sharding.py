@@ -101,14 +101,19 @@ def cases_of(plan: "Plan", shard: str) -> tuple[Case, ...]:
         drawn = draw_histories(f"{plan.seed}/{shard}", min(most, _copies(plan) - first), plan.dtypes, copies=True)
         found = tuple(map(plan.domain.nearest, drawn))
     elif is_small(kind):
-        places = _shapes(plan, kind)[first : first + most]
-        data_dim = data_dim_of(kind)
-        found = tuple(small_scope.small_scope(data_dim, plan.dtypes, plan.scope_margin, places, plan.domain))
+        shapes = shapes_of(plan, shard)
+        found = tuple(small_scope.small_scope(data_dim_of(kind), plan.dtypes, plan.scope_margin, shapes, plan.domain))
     else:
         found = _every(plan, kind)[first : first + most]
     if plan.device.startswith("cuda") and kind in (RANDOM, STEERED):
         found = tuple(_with_tf32(case) if i % 2 else case for i, case in enumerate(found))
     return found
+
+
+def shapes_of(plan: "Plan", shard: str) -> range:
+    """The shapes of a shard of the small scope, by their numbers."""
+    first = number_of(shard) * KINDS[kind_of(shard)]
+    return _shapes(plan, shard)[first : first + KINDS[kind_of(shard)]]
 
 
 def _shapes(plan: "Plan", kind: str) -> range:

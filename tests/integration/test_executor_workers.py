@@ -23,6 +23,7 @@ from properties.runs.remote import run_away
 from properties.runs.report import Report
 from properties.runs.verify import run
 from properties.trials.implementation import CannotRun
+from tests.helpers.printed import unfolded
 from tests.integration.test_local_workers import ROOT, plan_of, started, told
 from tests.mutants.forward import BiasAddedTwice
 
@@ -175,7 +176,7 @@ def test_dask_worker_is_killed_in_the_middle(
     assert main(["run", "--dask", address, *arguments]) == 1
     killer.join()
     assert workers[0].wait() == -signal.SIGKILL
-    verdict = capsys.readouterr().out.splitlines()[-1]
+    verdict = unfolded(capsys.readouterr().out)[-1]
     plan = plan_of("tests.helpers.crashing:SlowAndWrong", cases=200, only=["zero_input_gives_bias"], strength=2)
     assert verdict == run(replace(plan, implementation=BiasAddedTwice)).verdict_line
     (record,) = records.iterdir()

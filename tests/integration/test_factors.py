@@ -170,7 +170,7 @@ def test_rows_survive_json() -> None:
 
 def text_of(report: Report) -> list[str]:
     text = io.StringIO()
-    print_report(report, Console(file=text, width=120), messages=False)
+    print_report(report, Console(file=text, width=100_000), messages=False, verbose=True)
     return text.getvalue().splitlines()
 
 

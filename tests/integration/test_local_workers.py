@@ -16,7 +16,7 @@ import pytest
 
 from properties.cases.case import Case
 from properties.command.main import main
-from properties.failures.record import read_record
+from properties.failures.record import Record, read_record
 from properties.failures.replay import Outcome, replay
 from properties.runs.engine import carry_out
 from properties.runs.failure import Failure
@@ -28,6 +28,7 @@ from properties.runs.report import Report, VerificationFailed
 from properties.runs.shard import MOST_DEATHS, run_case
 from properties.runs.verify import run
 from properties.trials.implementation import CannotRun
+from properties.trials.verdict import Failed
 
 ROOT = Path(__file__).parents[2]
 # Judged on drawn cases alone, so that a run has no landmarks and no small scope.
@@ -52,7 +53,12 @@ def run_plan(plan: Plan, folder: Path, *, jobs: int = 2, case_timeout: float | N
 
 def told(report: Report) -> Any:
     """Everything that a report says."""
-    return report.verdict_line, report.problems, report.failures, [result.to_json() for result in report.results]
+    return (
+        report.verdict_line,
+        report.problems,
+        report.failures,
+        [result.to_json() | {"seconds": 0} for result in report.results],
+    )
 
 
 @pytest.mark.parametrize("implementation", ["patchify:Patchify", "tests.mutants.forward:BiasAddedTwice"])
@@ -114,7 +120,8 @@ def test_what_does_not_answer_is_neither_right_nor_wrong(tmp_path: Path) -> None
     with pytest.raises(VerificationFailed, match="INCOMPLETE"):
         report.raise_if_failed()
     assert main(["run", "--resume", str(tmp_path / "run")]) == 2
-    failing = replace(report, failures=(Failure("homogeneous", Case(), "homogeneous failed"),))
+    known = Record(plan.properties[0], plan.name, "cpu", Case(), Failed("wrong"), "", 7, "random0")
+    failing = replace(report, failures=(Failure("homogeneous", Case(), "homogeneous failed", known, ""),))
     assert (failing.incomplete, failing.verdict_line.split(":")[0]) == (False, "FAILED")
 
 

@@ -17,6 +17,7 @@ from properties.runs.merge import merge
 from properties.runs.plan import Plan
 from properties.runs.verify import run
 from properties.trials.implementation import CannotRun
+from tests.helpers.printed import unfolded
 from tests.integration.test_local_workers import ONLY, plan_of, started, told
 
 WRONG = "tests.mutants.forward:BiasAddedTwice"
@@ -126,7 +127,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["run", *arguments, "--shard", f"{number}/2", "--run-dir", folder]) == 1
     capsys.readouterr()
     assert main(["merge", str(tmp_path / "1"), str(tmp_path / "2"), "--json", str(tmp_path / "report.json")]) == 1
-    lines = capsys.readouterr().out.splitlines()
+    lines = unfolded(capsys.readouterr().out)
     assert lines[0].startswith(f"run seed 7: {WRONG} on cpu, ")
     assert lines[-1] == run(plan_of(WRONG, cases=60)).verdict_line
     assert json.loads((tmp_path / "report.json").read_text())["verdict"] == lines[-1]

@@ -7,7 +7,7 @@ from pathlib import Path
 from jsonschema import Draft202012Validator
 
 from properties.command.main import main
-from properties.reports.json import report_json, write_json
+from properties.reports.json import report_json, write_report
 from properties.runs.verify import run
 from tests.integration.test_local_workers import plan_of
 
@@ -22,7 +22,7 @@ def test_wrong_layer(tmp_path: Path) -> None:
     wrong = "tests.mutants.forward:BiasAddedTwice"
     plan = plan_of(wrong, cases=60, expected_failures={"homogeneous": "a known bug"})
     report = run(plan, regressions=tmp_path / "records")
-    write_json(report, tmp_path / "report.json")
+    write_report(report, json_file=tmp_path / "report.json")
     data = json.loads((tmp_path / "report.json").read_text())
     Draft202012Validator(SCHEMA).validate(data)
     assert data == report_json(report)

@@ -173,7 +173,7 @@ def test_error_of_the_harness_is_no_failure_of_the_layer() -> None:
 def test_laws_of_another_device_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     """A run of a level says which of its laws this device cannot show; one that names its laws leaves none out."""
     plan = make_plan(Patchify, cases=0, levels=("contract", "robust"))
-    print_report(Report(plan, ()), Console(width=200))
+    print_report(Report(plan, ()), Console(width=10_000))
     names = [prop.name for prop in LAWS if prop.device == "cuda"]
     assert names
     (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("not judged: "))
@@ -237,7 +237,7 @@ def test_what_no_other_process_can_import_is_judged_here(capsys: pytest.CaptureF
         assert report.passed
         assert report_json(report)["not_isolated"] == report.not_isolated
         assert report.not_isolated.startswith(why)
-        print_report(report, Console(width=200))
+        print_report(report, Console(width=10_000))
         assert f"judged in this process, which a layer may end: {report.not_isolated}\n" in capsys.readouterr().out
 
 
@@ -333,9 +333,9 @@ def test_table_leaves_out_nothing(width: int) -> None:
     many = Tally(passed=195_101_000, error_over_bound=0.5)
     result = replace(report.results[0], tallies={"zero_input_gives_bias": many})
     text = io.StringIO()
-    print_report(replace(report, results=(result,)), Console(file=text, width=width))
-    assert text.getvalue().splitlines()[1].split() == [
-        *("zero_input_gives_bias", "C7", "contract", "195101000", "0", "0.500", "1.5e-08", "passed")
+    print_report(replace(report, results=(result,)), Console(file=text, width=width), verbose=True)
+    assert [line.split() for line in text.getvalue().splitlines() if "zero_input_gives_bias" in line] == [
+        ["zero_input_gives_bias", "195101000", "0", "0.500", "1.5e-08", "passed"]
     ]
 
 
