@@ -98,16 +98,16 @@ def _compare_shapes(found: Comparison, before: Mapping[str, Any], after: Mapping
 
 
 def _compare_coverage(found: Comparison, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
-    for name in ("singles", "pairs"):
-        missing = [{tuple(levels) for levels in report["coverage"][name]["missing"]} for report in (before, after)]
-        newly = sorted(missing[1] - missing[0])
-        for levels in newly[:_NAMED]:
-            found.unreached.append(Difference(" with ".join(levels), "reached, or not possible", "not reached"))
-        if len(newly) > _NAMED:
-            found.unreached.append(Difference(f"{len(newly) - _NAMED:,} more {name}", "", "not reached"))
+    for kind, name in (("singles", "levels"), ("pairs", "pairs of levels")):
+        missing = [{tuple(levels) for levels in report["coverage"][kind]["missing"]} for report in (before, after)]
+        newly = sorted(" with ".join(levels) for levels in missing[1] - missing[0])
+        if newly:
+            others = "; ..." if len(newly) > _NAMED else ""
+            told = f"{len(newly):,} {name}: {'; '.join(newly[:_NAMED])}{others}"
+            found.unreached.append(Difference(told, "reached, or not possible", "not reached"))
         again = len(missing[0] - missing[1])
         if again:
-            found.better.append(Difference(f"{again:,} {name} of levels", "not reached", "reached, or not possible"))
+            found.better.append(Difference(f"{again:,} {name}", "not reached", "reached, or not possible"))
 
 
 def _differ(where: list[Difference], name: str, before: str, after: str) -> None:

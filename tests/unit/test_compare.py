@@ -69,5 +69,7 @@ def test_small_scope() -> None:
 
 def test_coverage() -> None:
     found = changed(coverage={"singles": {"missing": []}, "pairs": {"missing": [["bias no", "mode eval"]]}})
-    assert found.better == [Difference("1 singles of levels", "not reached", "reached, or not possible")]
-    assert found.unreached == [Difference("bias no with mode eval", "reached, or not possible", "not reached")]
+    assert found.better == [Difference("1 levels", "not reached", "reached, or not possible")]
+    assert found.unreached == [
+        Difference("1 pairs of levels: bias no with mode eval", "reached, or not possible", "not reached")
+    ]
