@@ -10,12 +10,25 @@ if TYPE_CHECKING:
     from properties.runs.failure import Failure
     from properties.runs.report import Report, VerificationFailed
     from properties.runs.verify import verify
+    from properties.trials.adapter import ByHand, adapt
     from properties.trials.implementation import CannotRun
 
-__all__ = ["CannotRun", "Case", "Domain", "Failure", "OracleError", "Report", "VerificationFailed", "verify"]
+__all__ = [
+    "ByHand",
+    "CannotRun",
+    "Case",
+    "Domain",
+    "Failure",
+    "OracleError",
+    "Report",
+    "VerificationFailed",
+    "adapt",
+    "verify",
+]
 
 # Imported when first asked for: pytest loads this package, for its plugin, in runs that have nothing to do with it.
 _HOMES = {
+    "ByHand": "properties.trials.adapter",
     "CannotRun": "properties.trials.implementation",
     "Case": "properties.cases.case",
     "Domain": "properties.cases.domain",
@@ -23,6 +36,7 @@ _HOMES = {
     "OracleError": "oracles.agreement",
     "Report": "properties.runs.report",
     "VerificationFailed": "properties.runs.report",
+    "adapt": "properties.trials.adapter",
     "verify": "properties.runs.verify",
 }
 

@@ -247,7 +247,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(interface.StrideAttributeTuple, "holds_conv"),
     Mutant(interface.StrideAttributeNone, "holds_conv"),
     Mutant(interface.DataDimAttributeMissing, "holds_conv"),
-    Mutant(interface.ExtraParameter, "holds_conv"),
+    Mutant(interface.ExtraParameter, "holds_no_other_parameters"),
     Mutant(interface.WeightFrozen, "holds_conv"),
     Mutant(interface.ParametersInFloat64, "holds_conv"),
     Mutant(interface.BiasStartsAtZero, "default_initialisation", evidence="starts"),
