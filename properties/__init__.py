@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from properties.cases.case import Case
     from properties.cases.domain import Domain
     from properties.runs.failure import Failure
+    from properties.runs.instance import verify_instance
     from properties.runs.report import Report, VerificationFailed
     from properties.runs.verify import verify
     from properties.trials.adapter import ByHand, adapt
@@ -24,6 +25,7 @@ __all__ = [
     "VerificationFailed",
     "adapt",
     "verify",
+    "verify_instance",
 ]
 
 # Imported when first asked for: pytest loads this package, for its plugin, in runs that have nothing to do with it.
@@ -38,6 +40,7 @@ _HOMES = {
     "VerificationFailed": "properties.runs.report",
     "adapt": "properties.trials.adapter",
     "verify": "properties.runs.verify",
+    "verify_instance": "properties.runs.instance",
 }
 
 

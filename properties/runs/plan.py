@@ -58,6 +58,7 @@ class Plan:
     ``part`` is which of how many parts of the run this is, each with its share of the shards. ``chosen`` are the
     steered cases by the kind of their shards, where another process has chosen them: that takes seconds. ``domain`` is
     what the layer is for, and ``asked_domain`` what whoever asked made of it.
+    ``examples`` are landmarks of this layer alone.
     """
 
     implementation: Implementation
@@ -76,6 +77,7 @@ class Plan:
     regressions: Mapping[str, Record] = field(default_factory=dict)
     part: tuple[int, int] = (1, 1)
     chosen: Mapping[str, tuple[Case, ...]] = field(default_factory=dict, compare=False, repr=False)
+    examples: Mapping[str, Case] = field(default_factory=dict)
     domain: Domain = WHOLE
     asked_domain: Domain | None = None
 
@@ -274,7 +276,7 @@ class Plan:
         if shard == REGRESSIONS:
             return {name: record.case for name, record in self.replayed.items()}
         if shard == LANDMARKS:
-            found = inside(landmarks(self.dtypes), self.domain)
+            found = {**self.examples, **inside(landmarks(self.dtypes), self.domain)}
             return found | (in_tf32(found) if self.device.startswith("cuda") else {})
         if shard == HUGE:
             return inside(huge(self.dtypes), self.domain)

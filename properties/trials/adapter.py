@@ -97,6 +97,11 @@ def _groups(text: str, data_dim: int) -> _Groups:
     return tuple(found)
 
 
+def axes_of(text: str, data_dim: int) -> list[str]:
+    """The axes of an order, those in parentheses under the name of the first."""
+    return [group[0] for group in _groups(text, data_dim)]
+
+
 class Adapted(nn.Module):
     """A layer of another shape in Patchify's: ``[B, *s, C_in]`` to ``[B, *g, C_out]``, with its parameters in ``conv``.
 

@@ -52,12 +52,12 @@ def check(layer: Any, *only: str) -> Report:
 def test_verdict(name: str) -> None:
     report = check(layer_of(name))
     assert {failure.property for failure in report.failures} == DEFECTS.get(name, set()), report.verdict_line
-    assert report.checks["values_exact"] > 4
+    assert report.checks["values_exact"] > 3
 
 
 def test_an_unbatched_image_is_read_as_a_batch_by_two_of_them() -> None:
     for name in ("huggingface_vit:layer", "nvsubquadratic_patchify:layer"):
-        (failure,) = check(layer_of(name), "rejects_wrong_rank").failures
+        (failure,) = verify(layer_of(name), only=["rejects_wrong_rank"], seed=7, cases=8, strength=0, jobs=0).failures
         assert "an unbatched input whose first size equals in_features is accepted" in failure.message
 
 

@@ -190,6 +190,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(state.OutputBufferReused, "right_after_any_history"),
     Mutant(state.PixelsKeptByGrid, "right_after_any_history"),
     Mutant(state.RunningMeanAdded, "right_after_any_history"),
+    Mutant(state.HalvedUntilSet, "right_as_built"),
     Mutant(state.ThirdCallWrong, "right_after_any_history"),
     Mutant(state.DropoutInTrainMode, "right_after_any_history"),
     Mutant(state.NoiseInEvalMode, "right_after_any_history"),
