@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from oracles.agreement import OracleError
     from properties.cases.case import Case
     from properties.cases.domain import Domain
+    from properties.pytest_plugin.law_items import parametrize_with_laws
     from properties.runs.failure import Failure
     from properties.runs.instance import verify_instance
     from properties.runs.report import Report, VerificationFailed
@@ -24,6 +25,7 @@ __all__ = [
     "Report",
     "VerificationFailed",
     "adapt",
+    "parametrize_with_laws",
     "verify",
     "verify_instance",
 ]
@@ -39,6 +41,7 @@ _HOMES = {
     "Report": "properties.runs.report",
     "VerificationFailed": "properties.runs.report",
     "adapt": "properties.trials.adapter",
+    "parametrize_with_laws": "properties.pytest_plugin.law_items",
     "verify": "properties.runs.verify",
     "verify_instance": "properties.runs.instance",
 }

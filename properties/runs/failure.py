@@ -31,13 +31,14 @@ OUT_OF_TIME = "not looked for: there was no time left to examine failures"
 class Failure:
     """A property that failed, with its smallest case.
 
-    ``record`` is the file that holds it, where a folder for records was given.
+    ``record`` is the file that holds it, where a folder for records was given; ``cause`` is what was found out.
     """
 
     property: str
     case: Case
     message: str
     record: Path | None = None
+    cause: str = ""
 
 
 def examine(
@@ -109,7 +110,7 @@ def failure_from(plan: Plan, record: Record, regressions: Path | None = None) ->
             kept = f"none: {error}"
     again = run_command(plan, prop) if path is None or not plan.importable else replay_command(path)
     message = failure_message(prop, record.case, record.verdict, record.cause, again, kept)
-    return Failure(prop.name, record.case, message, path)
+    return Failure(prop.name, record.case, message, path, record.cause)
 
 
 def run_command(plan: Plan, prop: Law) -> str:
