@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from oracles.agreement import OracleError
     from properties.cases.case import Case
     from properties.cases.domain import Domain
+    from properties.laws.law import law
     from properties.pytest_plugin.law_items import parametrize_with_laws
     from properties.runs.failure import Failure
     from properties.runs.instance import verify_instance
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from properties.runs.verify import verify
     from properties.trials.adapter import ByHand, adapt
     from properties.trials.implementation import CannotRun
+    from properties.trials.trial import Trial
 
 __all__ = [
     "ByHand",
@@ -23,8 +25,10 @@ __all__ = [
     "Failure",
     "OracleError",
     "Report",
+    "Trial",
     "VerificationFailed",
     "adapt",
+    "law",
     "parametrize_with_laws",
     "verify",
     "verify_instance",
@@ -42,6 +46,8 @@ _HOMES = {
     "VerificationFailed": "properties.runs.report",
     "adapt": "properties.trials.adapter",
     "parametrize_with_laws": "properties.pytest_plugin.law_items",
+    "Trial": "properties.trials.trial",
+    "law": "properties.laws.law",
     "verify": "properties.runs.verify",
     "verify_instance": "properties.runs.instance",
 }

@@ -21,9 +21,12 @@ import torch
 from properties.cases import generator
 from properties.cases.case import Case
 from properties.cases.error import CaseError
+from properties.cases.history import History
 from properties.laws import LAWS
 from properties.laws.law import Law
+from properties.laws.own import laws_from, place_of
 from properties.laws.retired import RETIRED
+from properties.trials.implementation import CannotRun
 from properties.trials.verdict import Failed, Place
 
 # The newest; a record is of the oldest that can hold its case (see ``Case.format``), for earlier versions to read.
@@ -77,6 +80,7 @@ class Record:
         return {
             "format": self.case.format,
             "property": self.prop.name,
+            **({"law": place} if (place := place_of(self.prop)) else {}),
             "clauses": list(self.prop.clauses),
             "implementation": self.implementation,
             "device": self.device,
@@ -115,6 +119,11 @@ class Record:
         Raises:
             RecordError: where it holds no valid case.
         """
+        if "law" in data:
+            try:
+                return cls._of_law(laws_from(data["law"])[0], data, None)
+            except CannotRun as error:
+                raise RecordError(f"is of a law that is not there: {printable(error)}") from error
         name, history = data["property"], None
         if name in RETIRED:
             law, history = RETIRED[name]
@@ -122,6 +131,10 @@ class Record:
         props = [prop for prop in LAWS if prop.name == name]
         if not props:
             raise RecordError(f"is of the property {data['property']!r}, which this version does not have")
+        return cls._of_law(props[0], data, history)
+
+    @classmethod
+    def _of_law(cls, prop: Law, data: dict[str, Any], history: History | None) -> Self:
         try:
             case = Case.from_json(data["case"])
             case = case if history is None else replace(case, history=history)
@@ -135,7 +148,7 @@ class Record:
                 raise RecordError(f"names a place in the {place['tensor']} by {len(place['index'])} of {axes} indices")
             verdict["where"] = Place(place["tensor"], tuple(place["index"]))
         return cls(
-            props[0],
+            prop,
             data["implementation"],
             data["device"],
             case,

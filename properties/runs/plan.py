@@ -15,6 +15,7 @@ from properties.contract import LEVELS
 from properties.failures.record import Record, printable, read_folder, versions
 from properties.laws import LAWS
 from properties.laws.law import Law
+from properties.laws.own import laws_from, place_of
 from properties.laws.retired import RETIRED
 from properties.runs import sharding
 from properties.runs.options import (
@@ -58,7 +59,7 @@ class Plan:
     ``part`` is which of how many parts of the run this is, each with its share of the shards. ``chosen`` are the
     steered cases by the kind of their shards, where another process has chosen them: that takes seconds. ``domain`` is
     what the layer is for, and ``asked_domain`` what whoever asked made of it.
-    ``examples`` are landmarks of this layer alone.
+    ``examples`` are landmarks of this layer alone, and ``own_laws`` laws beside those of the contract.
     """
 
     implementation: Implementation
@@ -78,13 +79,16 @@ class Plan:
     part: tuple[int, int] = (1, 1)
     chosen: Mapping[str, tuple[Case, ...]] = field(default_factory=dict, compare=False, repr=False)
     examples: Mapping[str, Case] = field(default_factory=dict)
+    own_laws: tuple[Law, ...] = ()
     domain: Domain = WHOLE
     asked_domain: Domain | None = None
 
     @cached_property
     def importable(self) -> bool:
         """Whether other processes can import the implementation: no local function, no lambda, nothing of a script."""
-        return importable(self.implementation, self.name)
+        return importable(self.implementation, self.name) and all(
+            importable(prop, place_of(prop)) for prop in self.own_laws
+        )
 
     @cached_property
     def origin(self) -> str:
@@ -133,7 +137,12 @@ class Plan:
 
     @cached_property
     def owners(self) -> tuple[Law, ...]:
-        """The properties that are judged along with those of the run, since one of them may say nothing for another."""
+        """The properties that are judged along with those of the run, since one of them may say nothing for another.
+
+        None where all of these are somebody's own: they may be about another map.
+        """
+        if self.properties and all(prop in self.own_laws for prop in self.properties):
+            return ()
         asked = {prop.name for prop in self.properties}
         clauses = {clause for prop in self.properties for clause in prop.clauses}
         return tuple(
@@ -213,6 +222,7 @@ class Plan:
             "scope_sample": self.scope_sample,
             "domain": None if self.asked_domain is None else self.asked_domain.to_json(),
             "data_dims": None,
+            "laws": [place_of(prop) for prop in self.own_laws] or None,
         }
 
     @classmethod
@@ -300,6 +310,7 @@ def make_plan(
     strength: int = DEFAULT_STRENGTH,
     domain: Domain | Mapping[str, Any] | None = None,
     data_dims: Sequence[int] | None = None,
+    laws: Sequence[Law | str] | None = None,
     regressions: Path | Mapping[str, Record] | None = None,
 ) -> Plan:
     """Check what was asked for; ``properties.verify`` says what each argument means.
@@ -312,12 +323,17 @@ def make_plan(
     # The records may be given as such, where a plan is read again.
     check_arguments({name: value for name, value in locals().items() if name != "regressions"})
     found, name = resolve(implementation)
-    names = [prop.name for prop in LAWS]
+    given = (laws_from(one) if isinstance(one, str) else (one,) for one in laws or ())
+    own = tuple(dict.fromkeys(prop for some in given for prop in some))
+    if twice := {prop.name for prop in own} & {prop.name for prop in LAWS}:
+        raise CannotRun(f"laws names {', '.join(sorted(twice))}, which a law of the contract is called already")
+    every = (*LAWS, *own)
+    names = [prop.name for prop in every]
     selectors = tuple(RETIRED[name][0].name if name in RETIRED else name for name in only or ())
     expected_failures = {
         RETIRED[name][0].name if name in RETIRED else name: reason for name, reason in (expected_failures or {}).items()
     }
-    clauses = {clause for prop in LAWS for clause in prop.clauses}
+    clauses = {clause for prop in every for clause in prop.clauses}
     _known("only", selectors, [*names, *sorted(clauses, key=_clause_order)])
     _known("expected_failures", expected_failures, names)
     _known("levels", levels, LEVELS)
@@ -329,7 +345,7 @@ def make_plan(
         raise CannotRun(f"dtypes names {', '.join(dtypes or ())}; the domain has {', '.join(of_layer.dtypes)} alone")
     chosen = tuple(
         prop
-        for prop in LAWS
+        for prop in every
         # A property that is asked for by name or clause runs whatever its level.
         if ({prop.name, *prop.clauses} & set(selectors) if selectors else prop.level in levels)
         and (prop.runs_on(device) or prop.name in selectors)
@@ -361,6 +377,7 @@ def make_plan(
         records,
         domain=of_layer,
         asked_domain=asked,
+        own_laws=own,
     )
 
 
@@ -419,5 +436,6 @@ def _known(option: str, given: Sequence[str] | Mapping[str, str], allowed: Seque
             raise CannotRun(f"{option} names {name!r}, which is none of: {', '.join(allowed)}")
 
 
-def _clause_order(clause: str) -> tuple[str, int]:
-    return clause[0], int(clause[1:])
+def _clause_order(clause: str) -> tuple[str, int, str]:
+    number = clause[1:]
+    return clause[0], int(number) if number.isdecimal() else 0, clause

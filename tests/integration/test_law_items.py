@@ -14,7 +14,8 @@ import patchify
 import pytest
 from properties import Domain, parametrize_with_laws
 
-OPTIONS = dict(cases=12, strength=0, scope_sample=200, seed=7, jobs=0, domain=Domain(data_dims=(1,), in_features=(1, 2)))
+OPTIONS = dict(cases=12, strength=0, scope_sample=200, seed=7, jobs=0)
+OPTIONS["domain"] = Domain(data_dims=(1,), in_features=(1, 2))
 OPTIONS["only"] = ["values_exact", "zero_input_gives_bias", "grid_shape", "commutes_with_axis_permutation"]
 
 class BiasTwice(patchify.Patchify):
