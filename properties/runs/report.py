@@ -26,9 +26,9 @@ class VerificationFailed(AssertionError):  # noqa: N818 - it reads as what happe
     """The implementation does not satisfy the contract."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
-    """What was verified, how often, and what failed.
+    """What was verified, how often, and what failed; printed, the verdict in a few lines.
 
     ``not_isolated`` says why the layer was judged in the process of the caller, which it may end; it is empty where
     it was judged in others.
@@ -44,6 +44,10 @@ class Report:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tallies", _tallied(self.plan, self.results))
+
+    def __repr__(self) -> str:
+        """The verdict, why it is not better, and what was not judged."""
+        return "\n".join([self.verdict_line, *self.problems, *self.by_declaration])
 
     @property
     def properties(self) -> tuple[Law, ...]:

@@ -119,3 +119,8 @@ def test_axes_are_narrowed() -> None:
 def test_a_domain_of_another_kind_is_refused() -> None:
     with pytest.raises(CannotRun, match=r"domain of an implementation must be a properties.Domain, got dict"):
         make_plan(type("Odd", (Patchify,), {"domain": {}}))
+
+
+def test_a_report_is_printed_as_its_verdict() -> None:
+    report = check(Images, only=ONLY, cases=0, scope_sample=400)
+    assert str(report).splitlines() == [report.verdict_line, *report.problems, *report.by_declaration]
