@@ -1,7 +1,6 @@
 """What the layer looks like: its constructor, its convolution, its parameters (C1 to C3)."""
 
 import math
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from oracles import rounding, unfold
-from properties.cases.case import Fill
 from properties.laws.law import law
 from properties.trials.comparison import Expectation
 from properties.trials.trial import Broken, Raised, Trial, blaming
@@ -252,34 +250,6 @@ EXAMPLES = {
     2: ({"in_features": 3, "out_features": 768, "data_dim": 2, "patch_size": 16}, (8, 224, 224, 3), (8, 14, 14, 768)),
     3: ({"in_features": 1, "out_features": 256, "data_dim": 3, "patch_size": 8}, (2, 64, 64, 64, 1), (2, 8, 8, 8, 256)),
 }
-
-
-@law("C7", "C11")
-def right_as_built(trial: Trial) -> None:
-    """With the parameters that the constructor gave it, the layer is the map that they say, forward and backward.
-
-    All other laws set the parameters first; a layer that is handed over built keeps its own here. Catches what is
-    derived from the parameters when the layer is built and set, and what it is built with beside them.
-    """
-    with blaming("reading conv"):
-        layer = trial.construct().to(trial.device, trial.dtype)
-        names = ("weight", "bias") if trial.case.spec.bias else ("weight",)
-        own = {name: getattr(layer.conv, name).detach().cpu().clone() for name in names}
-        if trial.case.mode != "train":
-            layer.eval()
-        for name in names:
-            getattr(layer.conv, name).requires_grad_(name in trial.case.backward.requires_grad)
-    given = Trial(replace(trial.case, fill=Fill("real", trial.case.fill.seed)), trial.implementation, trial.device)
-    given.values = replace(given.values, **own)
-    x = given.make_input()
-    tokens = given.embed(layer, x, "forward as it was built")
-    trial.close("output values are not those of its own parameters", tokens, given.expected_tokens)
-    if not trial.case.backward.requires_grad or not tokens.requires_grad:
-        return
-    for name, gradient in given.differentiate(layer, x, tokens, given.make_cotangent()).items():
-        if gradient is not None:
-            what = f"values of the {name} gradient are not those of its own parameters"
-            trial.close(what, gradient, given.expected_gradient(name), name)
 
 
 @law("C17", needs_output=False, needs=("interface",))
