@@ -20,13 +20,15 @@ import torch
 
 from properties.cases import generator
 from properties.cases.case import Case
+from properties.cases.domain import Domain, DomainError
 from properties.cases.error import CaseError
 from properties.cases.history import History
 from properties.laws import LAWS
 from properties.laws.law import Law
 from properties.laws.own import laws_from, place_of
 from properties.laws.retired import RETIRED
-from properties.trials.implementation import CannotRun
+from properties.trials.declaration import Declared
+from properties.trials.implementation import CannotRun, Implementation
 from properties.trials.verdict import Failed, Place
 
 # The newest; a record is of the oldest that can hold its case (see ``Case.format``), for earlier versions to read.
@@ -55,7 +57,8 @@ def versions() -> dict[str, str]:
 class Record:
     """One property that failed on one case of one implementation: what was observed there, and where it comes from.
 
-    ``shard`` is the part of the run in which the case, or the larger one that it was shrunk from, was found.
+    ``shard`` is the part of the run in which the case, or the larger one that it was shrunk from, was found; ``domain``
+    what the run was told that the layer is for.
     """
 
     prop: Law
@@ -67,6 +70,11 @@ class Record:
     run_seed: int
     shard: str
     versions: dict[str, str] = field(default_factory=versions)
+    domain: Domain | None = None
+
+    def declared(self, implementation: Implementation) -> Implementation:
+        """An implementation with the domain that the run was given, where it was given one."""
+        return implementation if self.domain is None else Declared(implementation, self.domain)
 
     @property
     def filename(self) -> str:
@@ -81,6 +89,7 @@ class Record:
             "format": self.case.format,
             "property": self.prop.name,
             **({"law": place} if (place := place_of(self.prop)) else {}),
+            **({"domain": self.domain.to_json()} if self.domain else {}),
             "clauses": list(self.prop.clauses),
             "implementation": self.implementation,
             "device": self.device,
@@ -138,7 +147,8 @@ class Record:
         try:
             case = Case.from_json(data["case"])
             case = case if history is None else replace(case, history=history)
-        except CaseError as error:
+            domain = Domain.from_json(data["domain"]) if "domain" in data else None
+        except (CaseError, DomainError) as error:
             raise RecordError(f"holds no valid case: {printable(error)}") from error
         verdict = dict(data["verdict"])
         place = verdict.pop("place")
@@ -157,6 +167,7 @@ class Record:
             data["run_seed"],
             data["shard"],
             data["versions"],
+            domain,
         )
 
 

@@ -50,6 +50,7 @@ def report_json(report: Report) -> dict[str, Any]:
             }
             for prop in report.properties
         ],
+        "not_judged_by_declaration": list(report.by_declaration),
         "left_out": [prop.name for prop in report.plan.left_out],
         "coverage": {
             "cases": report.coverage,
