@@ -354,9 +354,7 @@ def make_plan(
     )
     for prop in chosen:
         if missing := prop.lacks(of_layer):
-            raise CannotRun(
-                f"only names {prop.name}, which needs {NEEDS[missing[0]]}, and the domain says there is none"
-            )
+            raise CannotRun(f"only names {prop.name}, which does not judge the layer, since {NEEDS[missing[0]]}")
     if elsewhere := [prop.name for prop in chosen if not prop.runs_on(device)]:
         raise CannotRun(f"only names {', '.join(elsewhere)}, which {chosen[0].device} alone can run, not {device!r}")
     records = regressions if isinstance(regressions, Mapping) else _records(regressions)

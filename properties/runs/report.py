@@ -170,7 +170,7 @@ class Report:
         by_need: dict[str, list[str]] = {}
         for prop, lacking in self.plan.undeclared.items():
             by_need.setdefault(lacking[0], []).append(prop.name)
-        lines += [f"not judged, since it has no {NEEDS[need]}: {', '.join(names)}" for need, names in by_need.items()]
+        lines += [f"not judged, since {NEEDS[need]}: {', '.join(names)}" for need, names in by_need.items()]
         lines += [f"not judged on this domain: {name} ({reason})" for name, reason in self.outside.items()]
         return tuple(lines)
 

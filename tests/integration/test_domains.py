@@ -73,7 +73,7 @@ def test_laws_that_need_what_the_domain_lacks_are_not_judged() -> None:
     assert not set(plan.undeclared) & {*plan.properties, *plan.owners}
     assert all(not case.backward.requires_grad for case in plan.cases_of("random0").values())
     with pytest.raises(
-        CannotRun, match="weight_gradient_exact, which needs gradients, and the domain says there is none"
+        CannotRun, match="weight_gradient_exact, which does not judge the layer, since it has no gradients"
     ):
         make_plan(Patchify, domain=Domain(gradients=False), only=["weight_gradient_exact"])
 
