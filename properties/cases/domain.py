@@ -29,13 +29,13 @@ STRIDES = ("any", "at least the patch", "patch")
 BIASES = ("either", "always", "never")
 SIZES = ("any", "no remainder", "one patch")
 DATA_DIMS = (1, 2, 3)
-# What a layer may lack, in words: a law that needs it is then not judged.
+# What a layer may lack, each as the reason why a law that needs it does not judge the layer.
 NEEDS = {
-    "gradients": "gradients",
-    "second_derivatives": "second derivatives",
-    "native": "code of torch, which torch can trace, transform and copy",
-    "interface": "the constructor, the module and the parameters of Patchify itself",
-    "grid": "tokens on a grid",
+    "gradients": "it has no gradients",
+    "second_derivatives": "its gradients cannot be differentiated again",
+    "native": "it is no code of torch, which torch could trace, transform and copy",
+    "interface": "an adapter stands in for its constructor and its parameters",
+    "grid": "an adapter puts its tokens on a grid",
 }
 
 

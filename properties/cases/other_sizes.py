@@ -5,12 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from properties.cases.case import Case
-from properties.cases.domain import Domain
 from properties.cases.error import CaseError
 
 
-def at_other_sizes(case: Case, domain: Domain) -> list[Case]:
-    """The case at other sizes of a domain, as far as there are such cases.
+def at_other_sizes(case: Case) -> list[Case]:
+    """The case at other sizes, as far as there are such cases.
 
     Another batch; as many pixels in another shape; the same grid with another remainder.
     """
@@ -26,4 +25,4 @@ def at_other_sizes(case: Case, domain: Domain) -> list[Case]:
     for change in [{"batch": case.input.batch + 1}, *changes]:
         with suppress(CaseError):
             found.append(replace(case, input=replace(case.input, **change)))
-    return [other for other in found if domain.takes_numbers(other)]
+    return found

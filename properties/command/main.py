@@ -169,7 +169,7 @@ def _script(console: Console, given: argparse.Namespace) -> int:
     except RecordError as error:
         raise CannotRun(f"{printable(given.record)} {error}") from error
     name, device = given.implementation or record.implementation, given.device or record.device
-    print(standalone_script(record.prop.name, name, device, record.case, record.verdict), end="")
+    print(standalone_script(record.prop, name, device, record.case, record.verdict), end="")
     return PASSED
 
 

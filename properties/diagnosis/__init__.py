@@ -21,6 +21,7 @@ from properties.diagnosis.hypotheses import HYPOTHESES, Predict
 from properties.diagnosis.probe import FILLS, Measured, Seen, Spent, Subject
 from properties.diagnosis.words import sentence
 from properties.laws.law import Law
+from properties.trials.declaration import domain_of
 from properties.trials.implementation import Implementation
 from properties.trials.settings import undisturbed
 from properties.trials.tensors import TORCH_DTYPES
@@ -72,7 +73,8 @@ def _diagnosed(subject: Subject, case: Case, verdict: Failed) -> Evidence | None
     # Compiling costs too much to ask twice.
     if not compiled and _fails(subject, case) is not True:
         return Evidence("unsteady", {}, case)
-    about = _BUILDING.get(subject.law.clauses[0])
+    # An adapter's constructor says nothing of the layer's.
+    about = _BUILDING.get(subject.law.clauses[0]) if domain_of(subject.implementation).interface else None
     larger = grow(replace(case, fill=FILLS[0]), lambda other: True) if about == "refusal" else case
     found = next(_explanations(Measured(subject, View(about), larger)), None) if about else None
     if found is not None:

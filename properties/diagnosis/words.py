@@ -49,6 +49,11 @@ def sentence(evidence: Evidence, shown: Case) -> str:
     return f"{said} (measured with {', '.join(other)})" if other else said
 
 
+def gist(cause: str) -> str:
+    """What a sentence says was found, without when it is so and on what it was measured; empty where nothing was."""
+    return "" if cause.startswith("not found") else cause.partition(" (measured with ")[0].partition(", only ")[0]
+
+
 def _looked_at(view: View) -> str:
     words = "under autocast, " if view.autocast else ""
     words += "when compiled, from the second size on, " if view.later else "when compiled, " if view.compiled else ""

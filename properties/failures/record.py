@@ -20,10 +20,15 @@ import torch
 
 from properties.cases import generator
 from properties.cases.case import Case
+from properties.cases.domain import Domain, DomainError
 from properties.cases.error import CaseError
+from properties.cases.history import History
 from properties.laws import LAWS
 from properties.laws.law import Law
+from properties.laws.own import laws_from, place_of
 from properties.laws.retired import RETIRED
+from properties.trials.declaration import Declared
+from properties.trials.implementation import CannotRun, Implementation
 from properties.trials.verdict import Failed, Place
 
 # The newest; a record is of the oldest that can hold its case (see ``Case.format``), for earlier versions to read.
@@ -52,7 +57,8 @@ def versions() -> dict[str, str]:
 class Record:
     """One property that failed on one case of one implementation: what was observed there, and where it comes from.
 
-    ``shard`` is the part of the run in which the case, or the larger one that it was shrunk from, was found.
+    ``shard`` is the part of the run in which the case, or the larger one that it was shrunk from, was found; ``domain``
+    what the run was told that the layer is for.
     """
 
     prop: Law
@@ -64,6 +70,11 @@ class Record:
     run_seed: int
     shard: str
     versions: dict[str, str] = field(default_factory=versions)
+    domain: Domain | None = None
+
+    def declared(self, implementation: Implementation) -> Implementation:
+        """An implementation with the domain that the run was given, where it was given one."""
+        return implementation if self.domain is None else Declared(implementation, self.domain)
 
     @property
     def filename(self) -> str:
@@ -77,6 +88,8 @@ class Record:
         return {
             "format": self.case.format,
             "property": self.prop.name,
+            **({"law": place} if (place := place_of(self.prop)) else {}),
+            **({"domain": self.domain.to_json()} if self.domain else {}),
             "clauses": list(self.prop.clauses),
             "implementation": self.implementation,
             "device": self.device,
@@ -115,6 +128,11 @@ class Record:
         Raises:
             RecordError: where it holds no valid case.
         """
+        if "law" in data:
+            try:
+                return cls._of_law(laws_from(data["law"])[0], data, None)
+            except CannotRun as error:
+                raise RecordError(f"is of a law that is not there: {printable(error)}") from error
         name, history = data["property"], None
         if name in RETIRED:
             law, history = RETIRED[name]
@@ -122,10 +140,15 @@ class Record:
         props = [prop for prop in LAWS if prop.name == name]
         if not props:
             raise RecordError(f"is of the property {data['property']!r}, which this version does not have")
+        return cls._of_law(props[0], data, history)
+
+    @classmethod
+    def _of_law(cls, prop: Law, data: dict[str, Any], history: History | None) -> Self:
         try:
             case = Case.from_json(data["case"])
             case = case if history is None else replace(case, history=history)
-        except CaseError as error:
+            domain = Domain.from_json(data["domain"]) if "domain" in data else None
+        except (CaseError, DomainError) as error:
             raise RecordError(f"holds no valid case: {printable(error)}") from error
         verdict = dict(data["verdict"])
         place = verdict.pop("place")
@@ -135,7 +158,7 @@ class Record:
                 raise RecordError(f"names a place in the {place['tensor']} by {len(place['index'])} of {axes} indices")
             verdict["where"] = Place(place["tensor"], tuple(place["index"]))
         return cls(
-            props[0],
+            prop,
             data["implementation"],
             data["device"],
             case,
@@ -144,6 +167,7 @@ class Record:
             data["run_seed"],
             data["shard"],
             data["versions"],
+            domain,
         )
 
 

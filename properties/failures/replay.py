@@ -224,8 +224,8 @@ def _answer(record: Record, implementation: str, device: str, question: dict[str
     found, _ = resolve(implementation)
     if question is not None:
         failed = Record.believed(question).verdict
-        return "cause", explain(record.prop, record.case, failed, found, device)
-    verdict = record.prop.judge_case(record.case, found, device)
+        return "cause", explain(record.prop, record.case, failed, record.declared(found), device)
+    verdict = record.prop.judge_case(record.case, record.declared(found), device)
     match verdict:
         case Failed():
             return "failed", replace(record, verdict=verdict).to_json()

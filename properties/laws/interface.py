@@ -142,6 +142,17 @@ def _same(trial: Trial, holds: bool, name: str, observed: str, expected: str) ->
     trial.expect(holds, f"{name} differs from the contract", observed=observed, expected=expected)
 
 
+@law("C3", needs_output=False)
+def holds_no_other_parameters(trial: Trial) -> None:
+    """Beside its weight and its bias the layer has no parameters.
+
+    Also where an adapter stands in for the module. Catches position embeddings and scales that would be trained along.
+    """
+    others = [name for name, _ in _construct(trial).named_parameters() if name not in ("conv.weight", "conv.bias")]
+    what = "the layer has parameters beside its weight and its bias"
+    trial.expect(not others, what, observed=", ".join(others), expected="none")
+
+
 @law("C3", on="drawn", needs_output=False, needs=("interface",))
 def made_as_torch_makes_modules(trial: Trial) -> None:
     """Parameters are of torch's default dtype, on its default device, and ``train()`` and ``eval()`` return the layer.

@@ -8,7 +8,7 @@ import torch
 
 from properties.cases.case import Case
 from properties.cases.domain import NEEDS, Domain
-from properties.contract import CLAUSES
+from properties.contract import CLAUSES, LEVELS
 from properties.trials.faults import fault_behind
 from properties.trials.implementation import Implementation
 from properties.trials.settings import undisturbed
@@ -81,8 +81,9 @@ class Law:
 
     @property
     def level(self) -> str:
-        """The level of its first clause."""
-        return CLAUSES[self.clauses[0]].level
+        """The level of its first clause; one that is not of the contract is somebody's own, and always judged."""
+        own = self.clauses[0] not in CLAUSES
+        return LEVELS[0] if own else CLAUSES[self.clauses[0]].level
 
     def __call__(self, trial: Trial) -> Verdict:
         """Judge a trial.

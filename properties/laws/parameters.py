@@ -1,4 +1,4 @@
-"""What torch's own tools do to the parameters shows (H5)."""
+"""The parameters that a layer was built with count, and what torch's own tools do to them (C7, H5)."""
 
 from dataclasses import replace
 
@@ -10,6 +10,34 @@ from properties.cases.case import Fill
 from properties.laws.law import law
 from properties.trials.comparison import Expectation
 from properties.trials.trial import Trial, blaming
+
+
+@law("C7", "C11")
+def right_as_built(trial: Trial) -> None:
+    """With the parameters that the constructor gave it, the layer is the map that they say, forward and backward.
+
+    All other laws set the parameters first; a layer that is handed over built keeps its own here. Catches what is
+    derived from the parameters when the layer is built and set, and what it is built with beside them.
+    """
+    with blaming("reading conv"):
+        layer = trial.construct().to(trial.device, trial.dtype)
+        names = ("weight", "bias") if trial.case.spec.bias else ("weight",)
+        own = {name: getattr(layer.conv, name).detach().cpu().clone() for name in names}
+        if trial.case.mode != "train":
+            layer.eval()
+        for name in names:
+            getattr(layer.conv, name).requires_grad_(name in trial.case.backward.requires_grad)
+    given = Trial(replace(trial.case, fill=Fill("real", trial.case.fill.seed)), trial.implementation, trial.device)
+    given.values = replace(given.values, **own)
+    x = given.make_input()
+    tokens = given.embed(layer, x, "forward as it was built")
+    trial.close("output values are not those of its own parameters", tokens, given.expected_tokens)
+    if not trial.case.backward.requires_grad or not tokens.requires_grad:
+        return
+    for name, gradient in given.differentiate(layer, x, tokens, given.make_cotangent()).items():
+        if gradient is not None:
+            what = f"values of the {name} gradient are not those of its own parameters"
+            trial.close(what, gradient, given.expected_gradient(name), name)
 
 
 class _Negated(nn.Module):

@@ -1,8 +1,12 @@
 """Relations between outputs that need no oracle: what any linear map of windows obeys (C7), on integers bit for bit."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
+from properties.cases.case import Case
 from properties.laws.law import law
 from properties.trials.comparison import Expectation
 from properties.trials.trial import Trial
@@ -22,6 +26,11 @@ def _run(trial: Trial, x: Tensor, doing: str, weight: Tensor | None = None) -> T
         with torch.no_grad():
             layer.conv.weight.copy_(weight)
     return trial.embed(layer, x.to(trial.device, copy=True), doing).detach()
+
+
+def _sized(case: Case, sizes: Sequence[int]) -> Case:
+    """The case at other sizes, in a layout that any have."""
+    return replace(case, input=replace(case.input, sizes=tuple(sizes), layout="contiguous"))
 
 
 def _compare(trial: Trial, what: str, found: Tensor, expected: Tensor) -> None:
@@ -83,7 +92,7 @@ def commutes_with_shift(trial: Trial) -> None:
         trial.inapplicable("there is one window along every axis")
     windows, sizes = trial.case.grid[axis - 1], list(trial.case.input.sizes)
     sizes[axis - 1] -= stride
-    if not trial.domain.takes_sizes(sizes, trial.case.spec.patch_size, stride):
+    if not trial.is_for(_sized(trial.case, sizes)):
         trial.inapplicable("the domain has no shorter axis")
     shorter = trial.values.x.narrow(axis, stride, trial.values.x.shape[axis] - stride).to(trial.device, copy=True)
     tokens = trial.tokens.detach()
@@ -130,8 +139,7 @@ def commutes_with_axis_permutation(trial: Trial) -> None:
     data_dim = trial.case.spec.data_dim
     if data_dim == 1:
         trial.inapplicable("there is one spatial axis")
-    sizes = tuple(reversed(trial.case.input.sizes))
-    if not trial.domain.takes_sizes(sizes, trial.case.spec.patch_size, trial.case.spec.effective_stride):
+    if not trial.is_for(_sized(trial.case, trial.case.input.sizes[::-1])):
         trial.inapplicable("the domain has no such sizes in the opposite order")
     reversed_axes = tuple(range(data_dim, 0, -1))
     x = trial.values.x.permute(0, *reversed_axes, data_dim + 1)

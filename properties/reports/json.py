@@ -78,7 +78,7 @@ def report_json(report: Report) -> dict[str, Any]:
             for prop in report.properties
         ],
         "left_out": list(plan.left_out),
-        "by_declaration": list(report.by_declaration),
+        "not_judged_by_declaration": list(report.by_declaration),
         "coverage": {
             "cases": report.coverage,
             **{

@@ -69,7 +69,8 @@ def examine(
     def record(case: Case, verdict: Failed, cause: str) -> Record:
         origin = plan.origin.encode("ascii", "replace").decode()[-_MOST_KEPT:]
         found_with = versions() | {"implementation": origin}
-        return Record(prop, plan.name, plan.device, case, verdict, cause, plan.seed, found.shard, found_with)
+        known = None if plan.asked_domain is None else plan.domain
+        return Record(prop, plan.name, plan.device, case, verdict, cause, plan.seed, found.shard, found_with, known)
 
     def judge(candidate: Case) -> Verdict:
         verdict = prop.judge_case(candidate, plan.declared, plan.device)

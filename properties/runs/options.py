@@ -400,6 +400,14 @@ OPTIONS = (
         planned=True,
     ),
     Option(
+        "laws",
+        {"type": names, "metavar": "MODULES", "help": "modules of laws of one's own, such as package.module"},
+        argument="laws",
+        kind=Kind("a sequence of laws, or of modules", lambda value: isinstance(value, list | tuple), optional=True),
+        planned=True,
+        repeated="changed",
+    ),
+    Option(
         "regressions",
         {
             "type": path,

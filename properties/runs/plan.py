@@ -15,6 +15,7 @@ from properties.contract import LEVELS
 from properties.failures.record import Record, printable, read_folder, versions
 from properties.laws import LAWS
 from properties.laws.law import Law
+from properties.laws.own import laws_from, place_of
 from properties.laws.retired import RETIRED
 from properties.runs import sharding
 from properties.runs.options import (
@@ -57,6 +58,7 @@ class Plan:
     ``part`` is which of how many parts of the run this is, each with its share of the shards. ``chosen`` are the
     steered cases by the kind of their shards, where another process has chosen them: that takes seconds. ``domain`` is
     what the layer is for, and ``asked_domain`` what whoever asked made of it.
+    ``examples`` are landmarks of this layer alone, and ``own_laws`` laws beside those of the contract.
     """
 
     implementation: Implementation
@@ -77,13 +79,17 @@ class Plan:
     regressions: Mapping[str, Record] = field(default_factory=dict)
     part: tuple[int, int] = (1, 1)
     chosen: Mapping[str, tuple[Case, ...]] = field(default_factory=dict, compare=False, repr=False)
+    examples: Mapping[str, Case] = field(default_factory=dict)
+    own_laws: tuple[Law, ...] = ()
     domain: Domain = WHOLE
     asked_domain: Domain | None = None
 
     @cached_property
     def importable(self) -> bool:
         """Whether other processes can import the implementation: no local function, no lambda, nothing of a script."""
-        return importable(self.implementation, self.name)
+        return importable(self.implementation, self.name) and all(
+            importable(prop, place_of(prop)) for prop in self.own_laws
+        )
 
     @cached_property
     def origin(self) -> str:
@@ -103,7 +109,8 @@ class Plan:
     @property
     def left_out(self) -> dict[str, str]:
         """The properties that only, or else the levels, ask for and that this run does not judge, and why."""
-        asked = [prop for prop in LAWS if _is_asked_for(prop, self.only, self.levels) and not prop.lacks(self.domain)]
+        every = (*LAWS, *self.own_laws)
+        asked = [prop for prop in every if _is_asked_for(prop, self.only, self.levels) and not prop.lacks(self.domain)]
         why = {prop.name: _why_not(prop, self.device, self.skip, self.compile, self.domain) for prop in asked}
         return {name: reason for name, reason in why.items() if reason}
 
@@ -132,7 +139,12 @@ class Plan:
 
     @cached_property
     def owners(self) -> tuple[Law, ...]:
-        """The properties that are judged along with those of the run, since one of them may say nothing for another."""
+        """The properties that are judged along with those of the run, since one of them may say nothing for another.
+
+        None where all of these are somebody's own: they may be about another map.
+        """
+        if self.properties and all(prop in self.own_laws for prop in self.properties):
+            return ()
         asked = {prop.name for prop in self.properties}
         clauses = {clause for prop in self.properties for clause in prop.clauses}
         return tuple(
@@ -217,6 +229,7 @@ class Plan:
             "scope_sample": self.scope_sample,
             "domain": None if self.asked_domain is None else self.asked_domain.to_json(),
             "data_dims": None,
+            "laws": [place_of(prop) for prop in self.own_laws] or None,
         }
 
     @classmethod
@@ -280,7 +293,7 @@ class Plan:
         if shard == REGRESSIONS:
             return {name: record.case for name, record in self.replayed.items()}
         if shard == LANDMARKS:
-            found = inside(landmarks(self.dtypes), self.domain)
+            found = {**self.examples, **inside(landmarks(self.dtypes), self.domain)}
             return found | (in_tf32(found) if self.device.startswith("cuda") else {})
         if shard == HUGE:
             return inside(huge(self.dtypes), self.domain)
@@ -306,6 +319,7 @@ def make_plan(
     strength: int = DEFAULT_STRENGTH,
     domain: Domain | Mapping[str, Any] | None = None,
     data_dims: Sequence[int] | None = None,
+    laws: Sequence[Law | str] | None = None,
     regressions: Path | Mapping[str, Record] | None = None,
 ) -> Plan:
     """Check what was asked for; ``properties.verify`` says what each argument means.
@@ -318,10 +332,15 @@ def make_plan(
     # The records may be given as such, where a plan is read again.
     check_arguments({name: value for name, value in locals().items() if name != "regressions"})
     found, name = resolve(implementation)
-    names = [prop.name for prop in LAWS]
+    given = (laws_from(one) if isinstance(one, str) else (one,) for one in laws or ())
+    own = tuple(dict.fromkeys(prop for some in given for prop in some))
+    if twice := {prop.name for prop in own} & {prop.name for prop in LAWS}:
+        raise CannotRun(f"laws names {', '.join(sorted(twice))}, which a law of the contract is called already")
+    every = (*LAWS, *own)
+    names = [prop.name for prop in every]
     only, skip = (tuple(map(_today, names or ())) for names in (only, skip))
     expected_failures = {_today(name): reason for name, reason in (expected_failures or {}).items()}
-    clauses = sorted({clause for prop in LAWS for clause in prop.clauses}, key=_clause_order)
+    clauses = sorted({clause for prop in every for clause in prop.clauses}, key=_clause_order)
     _known("only", only, [*names, *clauses])
     _known("skip", skip, [*names, *clauses])
     _known("expected_failures", expected_failures, names)
@@ -332,7 +351,7 @@ def make_plan(
     allowed = tuple(dtype for dtype in dtypes or DTYPES if dtype in of_layer.dtypes)
     if not allowed:
         raise CannotRun(f"dtypes names {', '.join(dtypes or ())}; the domain has {', '.join(of_layer.dtypes)} alone")
-    why = {prop: _why_not(prop, device, skip, compile, of_layer) for prop in LAWS if _is_asked_for(prop, only, levels)}
+    why = {prop: _why_not(prop, device, skip, compile, of_layer) for prop in every if _is_asked_for(prop, only, levels)}
     if refused := {prop.name: reason for prop, reason in why.items() if reason and prop.name in only}:
         raise CannotRun("only names " + ", ".join(f"{name} ({reason})" for name, reason in refused.items()))
     records = regressions if isinstance(regressions, Mapping) else _records(regressions)
@@ -355,6 +374,7 @@ def make_plan(
         records,
         domain=of_layer,
         asked_domain=asked,
+        own_laws=own,
     )
     if owners := [prop.name for prop in plan.owners if _is_named(prop, skip)]:
         raise CannotRun(
@@ -381,7 +401,7 @@ def _is_asked_for(prop: Law, only: Sequence[str], levels: Sequence[str]) -> bool
 def _why_not(prop: Law, device: str, skip: Sequence[str], compile: bool, domain: Domain) -> str:
     """Why a property that is asked for is not judged; empty where it is."""
     if missing := prop.lacks(domain):
-        return f"it needs {NEEDS[missing[0]]}, and the domain says there is none"
+        return f"it does not judge the layer, since {NEEDS[missing[0]]}"
     if _is_named(prop, skip):
         return "skipped"
     if prop.on == "compiled" and not compile:
@@ -440,5 +460,6 @@ def _known(option: str, given: Sequence[str] | Mapping[str, str], allowed: Seque
             raise CannotRun(f"{option} names {name!r}, which is none of: {', '.join(allowed)}")
 
 
-def _clause_order(clause: str) -> tuple[str, int]:
-    return clause[0], int(clause[1:])
+def _clause_order(clause: str) -> tuple[str, int, str]:
+    number = clause[1:]
+    return clause[0], int(number) if number.isdecimal() else 0, clause

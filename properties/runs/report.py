@@ -36,9 +36,9 @@ class VerificationFailed(AssertionError):  # noqa: N818 - it reads as what happe
     """The implementation does not satisfy the contract."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
-    """What was verified, how often, and what failed.
+    """What was verified, how often, and what failed; printed, the verdict in a few lines.
 
     ``not_isolated`` says why the layer was judged in the process of the caller, which it may end; it is empty where
     it was judged in others.
@@ -54,6 +54,10 @@ class Report:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tallies", _tallied(self.plan, self.results))
+
+    def __repr__(self) -> str:
+        """The verdict, why it is not better, and what was not judged."""
+        return "\n".join([self.verdict_line, *self.problems, *self.by_declaration])
 
     @property
     def properties(self) -> tuple[Law, ...]:
@@ -212,7 +216,7 @@ class Report:
         by_need: dict[str, list[str]] = {}
         for prop, lacking in self.plan.undeclared.items():
             by_need.setdefault(lacking[0], []).append(prop.name)
-        lines += [f"not judged, since it has no {NEEDS[need]}: {', '.join(names)}" for need, names in by_need.items()]
+        lines += [f"not judged, since {NEEDS[need]}: {', '.join(names)}" for need, names in by_need.items()]
         lines += [f"not judged on this domain: {name} ({reason})" for name, reason in self.outside.items()]
         return tuple(lines)
 

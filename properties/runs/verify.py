@@ -6,6 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from properties.cases.domain import Domain
+from properties.laws.law import Law
 from properties.runs.engine import Workers, carry_out
 from properties.runs.journal import Journal
 from properties.runs.local_workers import LocalWorkers
@@ -38,6 +39,7 @@ def verify(
     strength: int = DEFAULT_STRENGTH,
     domain: Domain | None = None,
     data_dims: Sequence[int] | None = None,
+    laws: Sequence[Law | str] | None = None,
     jobs: int | None = None,
     case_timeout: float = DEFAULT_CASE_TIMEOUT,
 ) -> Report:
@@ -66,6 +68,7 @@ def verify(
         domain: what the layer is for, where that is not everything: what is outside is not judged, and the report says
             so. An implementation may also declare it itself, as its attribute ``domain``; then this narrows it.
         data_dims: judge layers of these numbers of axes alone, as such a domain would.
+        laws: one's own, beside those of the contract: functions under ``@law``, or modules that hold some.
         jobs: processes to judge in, so that a layer that ends one has failed; None means one for each core, and 0 that
             this process judges, as it does where no other one can import the implementation. The report says so.
         case_timeout: seconds after which such a process counts as hanging.
@@ -96,6 +99,7 @@ def verify(
         strength=strength,
         domain=domain,
         data_dims=data_dims,
+        laws=laws,
         regressions=folder,
     )
     if seed is None:

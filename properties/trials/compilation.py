@@ -103,7 +103,7 @@ def later_cases(trial: Trial) -> list[Case]:
             later = replace(case, input=replace(case.input, batch=batch, sizes=extents))
         except CaseError:
             break
-        if later.elements > _MOST_ELEMENTS or not trial.domain.takes_numbers(later):
+        if later.elements > _MOST_ELEMENTS or not trial.is_for(later):
             break
         found.append(later)
     return found

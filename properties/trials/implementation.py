@@ -92,5 +92,8 @@ def import_module(name: str) -> ModuleType:
 
 def _name(implementation: Implementation) -> str:
     module = getattr(implementation, "__module__", type(implementation).__module__)
-    name = getattr(implementation, "__qualname__", f"<{type(implementation).__qualname__}>")
+    held = vars(sys.modules[module]).items() if module in sys.modules else ()
+    # An object has no name but that of the variable that holds it.
+    variable = next((name for name, value in held if value is implementation), f"<{type(implementation).__qualname__}>")
+    name = getattr(implementation, "__qualname__", variable)
     return f"{module}:{name}"

@@ -82,7 +82,7 @@ class _Model:
         self.frozen = dict.fromkeys(self.names, False)
         for name in self.names:
             getattr(self.layer.conv, name).requires_grad_()
-        self.cases = [trial.case, *at_other_sizes(replace(trial.case, history=()), trial.domain)]
+        self.cases = [trial.case, *filter(trial.is_for, at_other_sizes(replace(trial.case, history=())))]
         self.graphs: list[_Call] = []
         self.kept: list[_Kept] = []
         # By the identity of a leaf, the leaf itself and what is accumulated in it.

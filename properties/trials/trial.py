@@ -97,7 +97,6 @@ class Trial:
     def __init__(self, case: Case, implementation: Implementation, device: torch.device | str = "cpu") -> None:
         self.case = case
         self.implementation = implementation
-        self.domain = domain_of(implementation)
         self.device = torch.device(device)
         self.begin()
 
@@ -231,6 +230,10 @@ class Trial:
             Broken: always.
         """
         raise Broken(reason)
+
+    def is_for(self, case: Case) -> bool:
+        """Whether a case is one of those that the implementation says that it is for."""
+        return domain_of(self.implementation).holds(case)
 
     # What the implementation is given.
 

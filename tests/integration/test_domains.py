@@ -1,12 +1,15 @@
 """A run in a domain: what is outside is told and fails nothing, and what is declared is judged."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from patchify import Patchify
 from properties import CannotRun, Domain, Report, verify
+from properties.failures.record import read_record
+from properties.failures.replay import Outcome, replay
 from properties.laws import LAWS
 from properties.runs.plan import Plan, make_plan
 from tests.helpers.mutant_cases import BY_NAME
@@ -70,7 +73,7 @@ def test_laws_that_need_what_the_domain_lacks_are_not_judged() -> None:
     assert not set(plan.undeclared) & {*plan.properties, *plan.owners}
     assert all(not case.backward.requires_grad for case in plan.cases_of("random0").values())
     with pytest.raises(
-        CannotRun, match=r"weight_gradient_exact \(it needs gradients, and the domain says there is none\)"
+        CannotRun, match=r"weight_gradient_exact \(it does not judge the layer, since it has no gradients\)"
     ):
         make_plan(Patchify, domain=Domain(gradients=False), only=["weight_gradient_exact"])
 
@@ -119,3 +122,18 @@ def test_axes_are_narrowed() -> None:
 def test_a_domain_of_another_kind_is_refused() -> None:
     with pytest.raises(CannotRun, match=r"domain of an implementation must be a properties.Domain, got dict"):
         make_plan(type("Odd", (Patchify,), {"domain": {}}))
+
+
+def test_a_report_is_printed_as_its_verdict() -> None:
+    report = check(Images, only=ONLY, cases=0, scope_sample=400)
+    assert str(report).splitlines() == [report.verdict_line, *report.problems, *report.by_declaration]
+
+
+def test_a_record_is_replayed_in_the_domain_of_its_run(tmp_path: Path) -> None:
+    law = "refuses_what_it_declares_unsupported"
+    domain = Domain(data_dims=(1,), sizes=(8,))
+    report = verify("patchify:Patchify", domain=domain, only=[law], seed=7, regressions=tmp_path, jobs=1)
+    (failure,) = report.failures
+    assert failure.record is not None
+    assert read_record(failure.record).domain == domain
+    assert replay(failure.record).outcome == Outcome.FAILED

@@ -27,6 +27,17 @@ class WeightCopiedAtConstruction(Staged):
         return _stale(self.conv.weight, self._copy)
 
 
+class HalvedUntilSet(Staged):
+    """Until its parameters are set, the layer uses half of the weight."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._built = self.conv.weight._version
+
+    def used_weight(self) -> Tensor:
+        return self.conv.weight * (0.5 if self.conv.weight._version == self._built else 1)
+
+
 class _WeightCopied(Staged):
     """Right as long as the weight stays as it was when it was copied."""
 

@@ -19,7 +19,7 @@ from properties.runs.plan import make_plan
 from properties.trials.implementation import resolve
 
 NAMES = ", ".join(prop.name for prop in LAWS)
-CLAUSES = ", ".join([f"C{n}" for n in range(1, 19)] + [f"H{n}" for n in range(1, 10)])
+CLAUSES = ", ".join([f"C{n}" for n in range(1, 19)] + [f"H{n}" for n in range(1, 11)])
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from functools import cache
 from types import ModuleType
 
 OURS = ("oracles", "properties")
+# Modules of laws of one's own, which are taken apart like ours.
+_OF_LAWS: set[str] = set()
 Definition = ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign
 # Where a name is defined: the module, and the name there; "" for the module itself.
 Source = tuple[str, str]
@@ -67,7 +69,7 @@ def _find(module: str, name: str) -> Source | None:
 
 
 def _is_ours(module: str) -> bool:
-    return module.partition(".")[0] in OURS
+    return module.partition(".")[0] in OURS or module in _OF_LAWS
 
 
 class _Plain(ast.NodeTransformer):
@@ -209,6 +211,7 @@ def prune(roots: set[Source], methods: Iterable[str] = (), instead: Mapping[Sour
         methods: those of its classes that are used from outside.
         instead: the source of functions that are written otherwise there, and use nothing.
     """
+    _OF_LAWS.update(module for module, _ in roots)
     others = instead or {}
     used, attributes = set(roots), set(methods)
     called: dict[Source, str] = {}

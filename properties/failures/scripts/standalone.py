@@ -38,6 +38,10 @@ _FEW = 64
 _INSTEAD = {
     "fault_behind": 'def fault_behind(trial, verdict, dtype): return ""',
     "Trial.spare_memory": "def spare_memory(self): pass",
+    # What a layer is for is its own attribute, where it has one.
+    "Trial.is_for": """def is_for(self, case):
+    domain = getattr(self.implementation, "domain", None)
+    return domain is None or domain.holds(case)""",
     "corrupts_memory": "def corrupts_memory(trial): return False",
     # A case was checked when it was read; others of other sizes may cost too much.
     "Case.__post_init__": "def __post_init__(self): self._check_cost()",
@@ -45,11 +49,11 @@ _INSTEAD = {
 }
 
 
-def standalone_script(prop: str, implementation: str, device: str, case: Case, verdict: Failed) -> str:
+def standalone_script(prop: Law | str, implementation: str, device: str, case: Case, verdict: Failed) -> str:
     """A Python file that judges a layer on a case by a law, and raises where it fails.
 
     Args:
-        prop: the name of the property that failed.
+        prop: the property that failed, or the name of one of the contract.
         implementation: where to import the layer from: ``"package.module:Name"``.
         device: where it failed.
         case: what it failed on.
@@ -59,14 +63,15 @@ def standalone_script(prop: str, implementation: str, device: str, case: Case, v
         CannotRun: where there is no such property or device, or no import statement can name the layer.
     """
     named = {known.name: known for known in LAWS}
-    if prop not in named:
+    law = prop if isinstance(prop, Law) else named.get(prop)
+    if law is None:
         raise CannotRun(f"there is no property {prop!r}; the properties are {', '.join(named)}")
     try:
         torch.device(device)
     except RuntimeError as error:
         raise CannotRun(f"device of the record is no name of a device: {printable(repr(device))}") from error
-    code = _code(named[prop], *_importable(implementation), device, case)
-    return "\n".join([*_header(named[prop], implementation, device, verdict), *code, ""])
+    code = _code(law, *_importable(implementation), device, case)
+    return "\n".join([*_header(law, implementation, device, verdict), *code, ""])
 
 
 @lru_cache(maxsize=16)

@@ -1,0 +1,1 @@
+"""Layers that people use, each adapted in a few lines."""
