@@ -32,6 +32,7 @@ from properties.failures.record import RecordError, read_record
 from properties.failures.scripts import standalone_script
 from properties.runs.options import OPTIONS
 from properties.trials.implementation import CannotRun
+from tests.helpers.printed import unfolded
 
 ROOT = Path(__file__).parents[1]
 RUN = ["--seed", "7", "--strength", "0", "--dtypes", "float64"]
@@ -187,7 +188,7 @@ def crashing_layers(draw: random.Random) -> Tried:
 def killed_runs(draw: random.Random) -> Tried:
     """Runs that are killed at random, and resumed: the verdict of a run that was left alone."""
     asked = ["--cases", "60", "--only", "homogeneous,values_exact", "--scope-sample", "20", *RUN]
-    expected = _run(*COMMAND, "run", *asked).stdout.splitlines()[-1]
+    expected = unfolded(_run(*COMMAND, "run", *asked).stdout)[-1]
     for number in range(5):
         with TemporaryDirectory() as folder:
             kept = Path(folder) / "run"
@@ -198,7 +199,7 @@ def killed_runs(draw: random.Random) -> Tried:
                 time.sleep(draw.uniform(0, 6))
                 process.send_signal(signal.SIGKILL)
             done = _run(*COMMAND, "run", "--resume", str(kept))
-            last = (done.stdout.splitlines() or [done.stderr])[-1]
+            last = (unfolded(done.stdout) or [done.stderr])[-1]
             yield f"kill {number}", "" if last == expected else f"{last} instead of {expected}"
 
 

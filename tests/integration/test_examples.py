@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.helpers.printed import unfolded
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 
@@ -50,7 +52,7 @@ def shell(command: str, folder: Path, environment: Mapping[str, str]) -> str:
 def assert_merged(printed: str) -> None:
     # Of the sixty cases the law judges those that it applies to.
     verdict = r"PASSED: patchify:Patchify: 1 of 1 properties held in 5\d checks on 60 cases \(run seed 7\)"
-    assert re.fullmatch(verdict, printed.splitlines()[-1])
+    assert re.fullmatch(verdict, unfolded(printed)[-1])
 
 
 def steps(job: Mapping[str, Any]) -> dict[str, Any]:
