@@ -53,7 +53,8 @@ def starts(m: Measured) -> Claims:
         tensors = {name: getattr(conv, name) for name in ("weight", "bias")}
         terms = conv.weight[0].numel()
     for name, tensor in tensors.items():
-        values = tensor.detach().double().flatten() if isinstance(tensor, Tensor) else torch.empty(0)
+        known = isinstance(tensor, Tensor) and not tensor.is_meta
+        values = tensor.detach().double().flatten() if known else torch.empty(0)
         if not values.numel():
             continue
         deviation, largest = float(values.square().mean().sqrt()), float(values.abs().max())

@@ -40,6 +40,7 @@ def resolve(implementation: Implementation | str) -> tuple[Implementation, str]:
     if not isinstance(implementation, str):
         if not callable(implementation):
             raise CannotRun(f"implementation must be callable or 'package.module:Name', got {implementation!r}")
+        _refuse_module(implementation)
         return implementation, _name(implementation)
     module_name, colon, attribute = implementation.partition(":")
     if not (module_name and colon and attribute):
@@ -57,7 +58,15 @@ def resolve(implementation: Implementation | str) -> tuple[Implementation, str]:
         found = getattr(found, part)
     if not callable(found):
         raise CannotRun(f"implementation {implementation!r} must be callable, got {type(found).__name__}")
+    _refuse_module(found)
     return found, implementation
+
+
+def _refuse_module(found: object) -> None:
+    """Refuse a layer that is built, where what builds one is needed; torch need not be imported to tell."""
+    if not isinstance(found, type) and hasattr(found, "named_parameters"):
+        name = type(found).__name__
+        raise CannotRun(f"{name} is built already: give what builds it, or verify_instance(module, example_input)")
 
 
 def importable(implementation: Implementation, name: str) -> bool:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from properties import CannotRun, Report, verify_instance
+from properties import CannotRun, Report, verify, verify_instance
 
 ONLY = ("values_exact", "right_as_built", "weight_gradient_exact", "right_after_any_history")
 
@@ -82,3 +82,8 @@ def test_a_convolution_needs_nothing_to_be_told() -> None:
 def test_what_cannot_be_told_is_refused(module: Any, example: Tensor, message: str) -> None:
     with pytest.raises(CannotRun, match=message):
         verify_instance(module, example)
+
+
+def test_what_is_built_is_no_implementation() -> None:
+    with pytest.raises(CannotRun, match=r"Conv2d is built already: give what builds it, or verify_instance\(module"):
+        verify(nn.Conv2d(3, 4, 2))
