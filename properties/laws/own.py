@@ -21,9 +21,13 @@ def laws_from(place: str) -> tuple[Law, ...]:
         found = vars(import_module(module_name))
     # A module may raise anything while it is imported, SystemExit included.
     except (Exception, SystemExit) as error:
-        raise CannotRun(f"cannot import laws from {place!r}: {type(error).__name__}: {said(error)}") from error
+        raise CannotRun(
+            f"laws names {place!r}, which cannot be imported: {type(error).__name__}: {said(error)}"
+        ) from error
     laws = tuple(one for one in found.values() if isinstance(one, Law) and (one.name == name or not name))
     own = tuple(one for one in laws if one not in LAWS)
     if not own:
-        raise CannotRun(f"there are no laws in {place!r}: a law is a function of a trial under @law, with a docstring")
+        raise CannotRun(
+            f"laws names {place!r}, where there are none: a law is a function of a trial under @law, with a docstring"
+        )
     return own

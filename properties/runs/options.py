@@ -181,6 +181,15 @@ def _are_reasons(value: Any) -> bool:
     return isinstance(value, Mapping) and all(isinstance(word, str) for pair in value.items() for word in pair)
 
 
+def _are_laws(value: Any) -> bool:
+    """Whether these may be laws, or the names of modules that hold them."""
+    return (
+        isinstance(value, list | tuple)
+        and len(value) > 0
+        and all(isinstance(one, str) or callable(one) for one in value)
+    )
+
+
 _SWITCH = Kind("True or False", lambda value: isinstance(value, bool))
 _PATH = Kind("the path of a folder", _is_path, optional=True)
 _TEXT = Kind("a text such as cpu or cuda", lambda value: isinstance(value, str) and bool(value.strip()))
@@ -403,7 +412,7 @@ OPTIONS = (
         "laws",
         {"type": names, "metavar": "MODULES", "help": "modules of laws of one's own, such as package.module"},
         argument="laws",
-        kind=Kind("a sequence of laws, or of modules", lambda value: isinstance(value, list | tuple), optional=True),
+        kind=Kind("a sequence of laws or of modules, at least one", _are_laws, optional=True),
         planned=True,
         repeated="changed",
     ),

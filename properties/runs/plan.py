@@ -413,8 +413,11 @@ def _asked_domain(domain: Domain | Mapping[str, Any] | None, data_dims: Sequence
     """The domain that arguments describe, None where none does."""
     try:
         asked = Domain.from_json(dict(domain)) if isinstance(domain, Mapping) else domain
-        if data_dims is None:
-            return asked
+    except DomainError as error:
+        raise CannotRun(f"domain cannot be used: {error}") from error
+    if data_dims is None:
+        return asked
+    try:
         return (asked or WHOLE).within(Domain(data_dims=tuple(sorted(set(data_dims)))))
     except DomainError as error:
         raise CannotRun(str(error)) from error

@@ -90,9 +90,9 @@ def test_the_command_and_other_processes_take_a_module() -> None:
 
 
 def test_a_law_of_a_taken_name_or_none_is_refused() -> None:
-    with pytest.raises(CannotRun, match=r"there are no laws in 'tests\.helpers\.scripts'"):
+    with pytest.raises(CannotRun, match=r"laws names 'tests\.helpers\.scripts', where there are none"):
         make_plan(Patchify, laws=["tests.helpers.scripts"])
-    with pytest.raises(CannotRun, match="cannot import laws from 'nowhere'"):
+    with pytest.raises(CannotRun, match="laws names 'nowhere', which cannot be imported"):
         make_plan(Patchify, laws=["nowhere"])
     taken = replace(zero_gives_zero, name="homogeneous")
     with pytest.raises(CannotRun, match="laws names homogeneous, which a law of the contract is called"):

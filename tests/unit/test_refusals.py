@@ -78,6 +78,9 @@ SENSE: dict[str, tuple[Any, ...]] = {
     "skip": (None,),
     "compile": (True, False),
     "dtypes": (None,),
+    "domain": (None, {}),
+    "data_dims": (None,),
+    "laws": (None,),
     "expected_failures": (None, {}),
     "strength": (0,),
     "scope_margin": (0,),
@@ -183,7 +186,8 @@ def test_refuses_absent_device(device: str) -> None:
 
 def test_public_names() -> None:
     assert sorted(properties.__all__) == [
-        *("CannotRun", "Case", "Failure", "OracleError", "Report", "VerificationFailed", "verify")
+        *("ByHand", "CannotRun", "Case", "Domain", "Failure", "OracleError", "Report", "Trial", "VerificationFailed"),
+        *("adapt", "law", "parametrize_with_laws", "verify", "verify_instance"),
     ]
     assert {name: getattr(properties, name).__name__ for name in properties.__all__} == {
         name: name for name in properties.__all__
