@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from contextlib import suppress
 from itertools import combinations
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch.nn import functional
 
 from oracles import unfold
 from properties.diagnosis.probe import Measured
-from properties.trials.trial import Raised, blaming
+from properties.trials.trial import Raised, Trial, blaming
 
 _ARGUMENTS = ("in_features", "out_features", "data_dim", "patch_size", "stride", "bias")
 # All different, so that none can stand in for another.
@@ -69,33 +70,35 @@ def starts(m: Measured) -> Claims:
 
 
 def taken_for(m: Measured) -> Claims:
-    """What the layer makes of inputs that it should refuse: the output that each reading of them would give."""
-    spec, (batch, *sizes, channels) = m.case.spec, m.case.input_shape
-    small = [max(1, spec.patch_size - 1), *sizes[1:]]
-    wrong = {
-        "an input without the axis of the batch": (channels, *(max(n, spec.patch_size) for n in sizes[1:]), channels),
-        "a single sample without the axis of the batch": (*sizes, channels),
-        "an input with one axis too many": (2, batch, *sizes, channels),
-        "an input with a channel too many": (batch, *sizes, channels + 1),
-        "an input with a single channel": (batch, *sizes, 1),
-        "an input that is smaller than the patch": (batch, *small, channels),
-    }
-    for what, shape in wrong.items():
-        if shape == m.case.input_shape:
-            continue
-        x = torch.arange(1, 1 + math.prod(shape), dtype=torch.float64).reshape(shape) % 97
-        try:
-            found = _output(m, x)
-        except Raised:
-            continue
-        for how, other in _taken_for(x, m):
+    """What the layer makes of the input that it should refuse: the output that each reading of it would give."""
+    shape = _taken(m)
+    if shape is None:
+        return
+    x = torch.arange(1, 1 + shape.numel(), dtype=torch.float64).reshape(shape) % 97
+    with suppress(Raised):
+        found = _output(m, x)
+        for how, other in _readings(x, m):
             predicted = _embedded(m, other)
             if predicted is None or predicted.numel() != found.numel():
                 continue
             # The axes of such an output may be in any order.
             one, two = (each.flatten().sort().values for each in (predicted, found))
             if torch.allclose(one, two, rtol=1e-3):
-                yield {"what": what, "how": how}, None
+                yield {"what": f"an input {list(shape)} in place of {list(m.case.input_shape)}", "how": how}, None
+
+
+def _taken(m: Measured) -> torch.Size | None:
+    """The shape of the last input that the layer took while the law judged it; None where it refused all."""
+    taken: list[torch.Size] = []
+
+    def noting(*arguments: object, **named: object) -> Any:
+        layer = m.subject.implementation(*arguments, **named)
+        layer.register_forward_hook(lambda module, given, output: taken.append(given[0].shape))
+        return layer
+
+    m.subject.spend()
+    m.subject.law(Trial(m.case, noting, m.subject.device))
+    return taken[-1] if taken else None
 
 
 def _output(m: Measured, x: Tensor) -> Tensor:
@@ -114,8 +117,8 @@ def _embedded(m: Measured, x: Tensor) -> Tensor | None:
     return unfold.forward(x, values.weight.double(), bias, spec.effective_stride)
 
 
-def _taken_for(x: Tensor, m: Measured) -> Iterator[tuple[str, Tensor]]:
-    """Readings of an input of the wrong shape."""
+def _readings(x: Tensor, m: Measured) -> Iterator[tuple[str, Tensor]]:
+    """What an input of the wrong shape may be read as."""
     spec = m.case.spec
     rank, channels = spec.data_dim + 2, spec.in_features
     if x.ndim == rank - 1:
