@@ -48,7 +48,7 @@ from properties.trials.implementation import (
     importable,
     resolve,
 )
-from properties.trials.sources import fingerprint, origin
+from properties.trials.sources import fingerprint, harness_fingerprint, origin
 
 
 @dataclass(frozen=True)
@@ -193,6 +193,7 @@ class Plan:
             "part": list(self.part),
             "steered": self.steered,
             "versions": versions(),
+            "harness": harness_fingerprint(),
             "fingerprint": fingerprint(self.name) if self.importable else "",
         }
 
@@ -244,6 +245,8 @@ class Plan:
                 ", ".join(f"{name} {v}" for name, v in of.items()) for of in (data["versions"], versions())
             )
             raise CannotRun(f"the run was begun with {planned}; here is {here}: use the same versions for all of a run")
+        if data["harness"] != harness_fingerprint():
+            raise CannotRun("the source of the harness is another one than when the run was begun: begin a new one")
         records = {file: Record.from_json(record) for file, record in data["regressions"].items()}
         asked = {option.argument: data[option.argument] for option in PLANNED}
         plan = make_plan(**asked, regressions=records)

@@ -4,9 +4,10 @@ import ast
 import hashlib
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
 from importlib.machinery import ModuleSpec
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,27 @@ def fingerprint(name: str) -> str:
     """
     module = name.partition(":")[0]
     own = getattr(sys.modules[module], "__file__", None)
-    files = {*_local_sources(module).values(), *_binaries(module.partition(".")[0]), *([Path(own)] if own else [])}
+    return _checksum(
+        {*_local_sources(module).values(), *_binaries(module.partition(".")[0]), *([Path(own)] if own else [])}
+    )
+
+
+def harness_version() -> str:
+    """The version of the harness; it may also run from its source tree, uninstalled."""
+    try:
+        return version("patchify-harness")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+@cache
+def harness_fingerprint() -> str:
+    """A checksum of the harness's own source files."""
+    root = Path(__file__).parents[2]
+    return _checksum(file for room in ("oracles", "properties") for file in (root / room).rglob("*.py"))
+
+
+def _checksum(files: Iterable[Path]) -> str:
     found = hashlib.sha256()
     for file in sorted(files):
         found.update(file.read_bytes())

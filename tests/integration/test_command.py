@@ -250,7 +250,7 @@ def test_other_options(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> No
 
 def test_progress_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Console(force_terminal=True, width=120, height=40)
-    monkeypatch.setattr("properties.command.main.Console", lambda **named: terminal)
+    monkeypatch.setattr("properties.command.commands.Console", lambda **named: terminal)
     code, lines, _ = run(capsys, *CHEAP, "--seed", "7")
     assert code == 0
     assert any("1 of 1 shards, 20 cases, random cases, under a minute left" in line for line in lines)
@@ -294,3 +294,17 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         main(["run", "--help"])
     text = capsys.readouterr().out
     assert [option.flag for option in OPTIONS if "run" in option.doors and f"--{option.flag}" not in text] == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["run", "--seed", "x"]])
+def test_words_alone_take_neither_torch_nor_hypothesis(arguments: list[str]) -> None:
+    code = f"""
+import sys
+from properties.command.main import main
+try:
+    main({arguments})
+except SystemExit:
+    sys.exit(str({{"torch", "hypothesis", "numpy"}} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == "set()"

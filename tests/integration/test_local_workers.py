@@ -318,6 +318,7 @@ def test_damaged_file_is_named_and_nothing_changes(
         ("part", ["1", None], "part is ['1', None]"),
         ("strength", "2", "strength must be 0, 2 for pairs or 3 for triples, got '2'"),
         ("fingerprint", "another", "the source of patchify:Patchify is another one than when the run was begun"),
+        ("harness", "another", "the source of the harness is another one than when the run was begun"),
     ],
 )
 def test_plan_that_was_edited_is_refused(
