@@ -18,6 +18,8 @@ from properties.trials.implementation import DEFAULT_IMPLEMENTATION, CannotRun
 DEFAULT_DEVICE = "cpu"
 DEFAULT_STRENGTH = 2
 DEFAULT_CASE_TIMEOUT = 600.0
+# Microseconds of a core in a period of so many, or "max" in place of the first.
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 # What stands before the names of the options under pytest.
 PREFIX = "patchify-"
 
@@ -88,8 +90,13 @@ def part(text: str) -> tuple[int, int]:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may use, by its affinity and, in a container, by the quota of its control group."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = _QUOTA.read_text().split()
+        return min(allowed, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):  # There is none, and none is set.
+        return allowed
 
 
 def count(text: str) -> int:

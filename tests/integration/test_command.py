@@ -15,7 +15,7 @@ from torch import Tensor
 from patchify import Patchify
 from properties.command.main import main
 from properties.laws import LAWS
-from properties.runs.options import OPTIONS, duration, expectation, names
+from properties.runs.options import OPTIONS, cores, duration, expectation, names
 from properties.runs.plan import make_plan
 from tests.helpers.printed import unfolded
 
@@ -294,6 +294,17 @@ def test_help_names_every_option(capsys: pytest.CaptureFixture[str]) -> None:
         main(["run", "--help"])
     text = capsys.readouterr().out
     assert [option.flag for option in OPTIONS if "run" in option.doors and f"--{option.flag}" not in text] == []
+
+
+@pytest.mark.parametrize(("quota", "most"), [("max 100000", None), ("100000 100000", 1), ("1 100000", 1), ("x", None)])
+def test_cores_are_those_of_the_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, most: int | None
+) -> None:
+    every = len(os.sched_getaffinity(0))
+    monkeypatch.setattr("properties.runs.options._QUOTA", tmp_path / "cpu.max")
+    assert cores() == every
+    (tmp_path / "cpu.max").write_text(quota)
+    assert cores() == (every if most is None else most)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"], ["run", "--seed", "x"]])

@@ -66,6 +66,10 @@ def test_github_actions(tmp_path: Path, environment: dict[str, str]) -> None:
     assert [jobs[name].get("needs") for name in ("seed", "part", "report")] == [None, "seed", "part"]
     run = steps(jobs["part"])["run"]
     assert run["env"] == {"SEED": "${{ needs.seed.outputs.seed }}", "PART": "${{ matrix.part }}"}
+    installs = {
+        step["run"] for name in ("part", "report") for step in jobs[name]["steps"] if "pip" in step.get("run", "")
+    }
+    assert installs == {'pip install "$HARNESS" --editable .'}
     draw = jobs["seed"]["steps"][0]["run"]
     shell(draw, tmp_path, {**environment, "GITHUB_OUTPUT": str(tmp_path / "output")})
     assert re.fullmatch(r"seed=\d+\n", (tmp_path / "output").read_text())
@@ -86,16 +90,28 @@ def test_slurm(tmp_path: Path, environment: dict[str, str]) -> None:
     # The second task is queued again, as after a preemption.
     for task in ("1", "2", "2"):
         shell(str(DOCS / "slurm.sh"), tmp_path, {**slurm, "SLURM_ARRAY_TASK_ID": task})
+    assert not (tmp_path / "queued").exists()
+    # One whose budget ends before it is done queues itself again.
+    queue = tmp_path / "bin" / "scontrol"
+    queue.write_text(f'#!/usr/bin/env bash\necho "$@" >> {tmp_path}/queued\n')
+    queue.chmod(0o755)
+    hurried = {**slurm, "SEED": "8", "BUDGET": "0.001", "SLURM_ARRAY_JOB_ID": "5", "SLURM_ARRAY_TASK_ID": "1"}
+    shell(str(DOCS / "slurm.sh"), tmp_path, hurried)
+    assert (tmp_path / "queued").read_text() == "requeue 5_1\n"
     (merge,) = re.findall(r"^#   (patchify-verify merge .*?) +# ", script, flags=re.MULTILINE)
     assert_merged(shell(merge, tmp_path, environment))
 
 
 def test_kubernetes(tmp_path: Path, environment: dict[str, str]) -> None:
     text = (DOCS / "kubernetes.yml").read_text()
-    claim, job = yaml.safe_load_all(text)
+    claim, job = (yaml.safe_load(each) for each in ((DOCS / "kubernetes-volume.yml").read_text(), text))
+    # It may be created again.
+    assert job["metadata"] == {"generateName": "patchify-"}
     spec = job["spec"]
     (container,) = spec["template"]["spec"]["containers"]
-    given = {member["name"]: member["value"] for member in container["env"]}
+    given = {member["name"]: member.get("value") or member["valueFrom"] for member in container["env"]}
+    assert given.pop("JOBS") == {"resourceFieldRef": {"resource": "requests.cpu"}}
+    assert "cpu" in container["resources"]["requests"]
     assert (job["kind"], spec["completionMode"]) == ("Job", "Indexed")
     assert spec["completions"] == int(given["PARTS"])
     (volume,) = spec["template"]["spec"]["volumes"]
@@ -106,7 +122,7 @@ def test_kubernetes(tmp_path: Path, environment: dict[str, str]) -> None:
     assert container["command"] == ["bash", "-euc"]
     # The second pod is evicted, and started again.
     for index in ("0", "1", "1"):
-        pod = {**given, **environment, "RUNS": str(tmp_path / "runs"), "JOB_COMPLETION_INDEX": index}
+        pod = {**given, **environment, "RUNS": str(tmp_path / "runs"), "JOBS": "1", "JOB_COMPLETION_INDEX": index}
         shell(container["args"][0], tmp_path, pod)
     (merge,) = re.findall(r"^#   (patchify-verify merge .*?) +# ", text, flags=re.MULTILINE)
     assert_merged(shell(merge.replace("/runs/", f"{tmp_path}/runs/"), tmp_path, environment))
