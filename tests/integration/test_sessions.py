@@ -33,7 +33,7 @@ def _layers(pytester: pytest.Pytester) -> None:
 
 def test_groups_of_shards_do_not_change_the_run(pytester: pytest.Pytester) -> None:
     arguments = (*CHEAP, *WRONG, "--patchify-cases", "200")
-    alone = run_apart(pytester, *arguments)
+    alone = run_apart(pytester, *arguments, "-v")
     alone.assert_outcomes(failed=8)
     files = ("--junitxml", "junit.xml", "--patchify-json", "report.json", "--patchify-regressions", "records")
     shared = run_apart(pytester, *arguments, "--patchify-shards", "3", "-n", "2", "-v", *files)
