@@ -14,14 +14,16 @@
 set -euo pipefail
 
 budget=${BUDGET:-210m}
+status=0
 part="runs/$SEED/$SLURM_ARRAY_TASK_ID"
 if [ -e "$part/plan.json" ]; then
-  patchify-verify run --resume "$part" --jobs "$SLURM_CPUS_PER_TASK" --budget "$budget"
+  patchify-verify run --resume "$part" --jobs "$SLURM_CPUS_PER_TASK" --budget "$budget" || status=$?
 else
   patchify-verify run --implementation "${IMPLEMENTATION:-patchify:Patchify}" --profile nightly --seed "$SEED" \
     --jobs "$SLURM_CPUS_PER_TASK" --budget "$budget" \
-    --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" --run-dir "$part"
+    --shard "$SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT" --run-dir "$part" || status=$?
 fi
 if grep -q '"stopped": "budget"' "$part/end.json"; then
   scontrol requeue "${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID"
 fi
+exit "$status"
