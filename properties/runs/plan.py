@@ -108,7 +108,7 @@ class Plan:
 
     @property
     def left_out(self) -> dict[str, str]:
-        """The properties that only, or else the levels, ask for and that this run does not judge, and why."""
+        """The properties that are asked for and that this run does not judge, for another reason than the domain."""
         every = (*LAWS, *self.own_laws)
         asked = [prop for prop in every if _is_asked_for(prop, self.only, self.levels) and not prop.lacks(self.domain)]
         why = {prop.name: _why_not(prop, self.device, self.skip, self.compile, self.domain) for prop in asked}
@@ -121,12 +121,9 @@ class Plan:
 
     @property
     def undeclared(self) -> dict[Law, tuple[str, ...]]:
-        """The properties that the levels ask for, and what they need that the domain says the layer has not."""
-        return {
-            prop: prop.lacks(self.domain)
-            for prop in LAWS
-            if prop.level in self.levels and not self.only and prop.lacks(self.domain)
-        }
+        """The properties that are asked for, and what they need that the domain says the layer has not."""
+        asked = (prop for prop in (*LAWS, *self.own_laws) if _is_asked_for(prop, self.only, self.levels))
+        return {prop: lacking for prop in asked if (lacking := prop.lacks(self.domain))}
 
     @property
     def told(self) -> tuple[Law, ...]:

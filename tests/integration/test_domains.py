@@ -71,6 +71,11 @@ def test_laws_that_need_what_the_domain_lacks_are_not_judged() -> None:
     plan = make_plan(Patchify, domain=Domain(gradients=False), levels=("contract", "robust"))
     assert {prop.name for prop in plan.undeclared} == {prop.name for prop in LAWS if "gradients" in prop.needs}
     assert not set(plan.undeclared) & {*plan.properties, *plan.owners}
+    # Those that are asked for by their clause are told, too.
+    by_clause = make_plan(Patchify, domain=Domain(gradients=False), only=["C7", "C11"]).undeclared
+    assert {prop.name for prop in LAWS if "C11" in prop.clauses and "gradients" in prop.needs} <= {
+        prop.name for prop in by_clause
+    }
     assert all(not case.backward.requires_grad for case in plan.cases_of("random0").values())
     with pytest.raises(
         CannotRun, match=r"weight_gradient_exact \(it does not judge the layer, since it has no gradients\)"
