@@ -2,7 +2,7 @@
 
 from hypothesis import settings
 
-pytest_plugins = ["properties.pytest_plugin.plugin"]
+pytest_plugins = ["patchify_harness.plugin"]
 
 # Trials take as long as the layer under test takes, and what a test found is in its message, not in a database. The
 # tests see the same examples every time; fresh ones are what a run of the harness is for.

@@ -27,6 +27,7 @@ from properties.reports.json import read_report, report_json, write_file, write_
 from properties.reports.page import page_of
 from properties.reports.power import print_power
 from properties.reports.text import WIDTH, headline, print_line, print_report
+from properties.runs.configuration import words_on
 from properties.runs.dask import dask_executor
 from properties.runs.engine import Workers
 from properties.runs.engine import carry_out as run
@@ -113,6 +114,8 @@ def _run(console: Console, given: argparse.Namespace) -> int:
         if given.dask is None:
             available(plan.device)
         print_line(console, headline(plan))
+        if given.configured:
+            print_line(console, words_on(given.configured))
         with progress.shown(console, journal.left(plan)) as on_case:
             report = _run_plan(journal, given, on_case)
     return _conclude(console, report, given)

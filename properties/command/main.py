@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from properties.command.exit_codes import COULD_NOT_RUN
+from properties.runs.configuration import configured
 from properties.runs.options import add_options, names, path, seeds
+from properties.trials.implementation import CannotRun
 from properties.trials.sources import harness_version
 
 
@@ -71,6 +73,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # argparse takes it for the end of the options, and gives an empty list.
         parser.error(f"argument {valueless.removesuffix('=--')}: expected a value, got '--'")
     given = parser.parse_args(words)
+    given.configured = []
+    if given.command == "run" and given.resume is None:
+        try:
+            of_project = configured("run")
+        except CannotRun as error:
+            parser.error(str(error))
+        run_parser.set_defaults(**of_project)
+        given = parser.parse_args(words)
+        given.configured = [name for name, value in of_project.items() if getattr(given, name) == value]
     # It takes torch, which a question for help does not.
     from properties.command.commands import carry_out
 

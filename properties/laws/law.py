@@ -19,6 +19,8 @@ Owned = Literal["nothing", "clause", "everything"]
 Judged = Literal["cases", "drawn", "compiled", "histories", "copies", "huge", "outside"]
 
 
+# The version whose laws need not say since when they hold.
+FIRST = "0.1"
 # What only drawn cases are judged by needs many runs of the layer, and shows as well where they are cheap. Kernels that
 # change with the size of a case are told by the laws that judge all cases.
 _MOST_ELEMENTS = 2**16
@@ -50,6 +52,7 @@ class Law:
         device: the type of device that it needs, such as ``cuda``; empty where it needs none. Elsewhere it is not run.
         false_pass: how likely a wrong bilinear map is to pass on a case, where that is known.
         needs: what it needs that a domain may lack, by the names of the domain's fields.
+        since: the version of the harness, such as ``0.1``, that has it first, or has it as strict as it is.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Law:
     device: str = ""
     false_pass: Callable[[Case], float | None] | None = None
     needs: tuple[str, ...] = ()
+    since: str = FIRST
 
     def lacks(self, domain: Domain) -> tuple[str, ...]:
         """What it needs and a domain lacks: then a layer is not judged by it."""
@@ -130,6 +134,7 @@ def law(
     device: str = "",
     false_pass: Callable[[Case], float | None] | None = None,
     needs: tuple[str, ...] = (),
+    since: str = FIRST,
 ) -> Callable[[Callable[[Trial], None]], Law]:
     """Make a law of a function of a trial, which checks the named clauses; its docstring states it."""
 
@@ -139,7 +144,7 @@ def law(
             raise TypeError(f"the law {judge.__name__} must name its clauses and state itself in a docstring")
         if unknown := set(needs) - NEEDS.keys():
             raise TypeError(f"the law {judge.__name__} needs {', '.join(unknown)}, none of {', '.join(NEEDS)}")
-        fields = (on, needs_output, small_scope, autocast, empty_batch, owns, device, false_pass, needs)
+        fields = (on, needs_output, small_scope, autocast, empty_batch, owns, device, false_pass, needs, since)
         return Law(judge.__name__, clauses, statement, judge, *fields)
 
     return make

@@ -21,10 +21,11 @@ from properties.failures.record import Record
 from properties.laws.law import Law
 from properties.reports.json import write_report
 from properties.reports.text import WIDTH, headline, print_report
+from properties.runs.configuration import configured, words_on
 from properties.runs.failure import failure_from
 from properties.runs.journal import Journal
 from properties.runs.local_workers import LocalWorkers
-from properties.runs.options import PREFIX
+from properties.runs.options import OPTIONS, PREFIX, Option
 from properties.runs.outputs import check_outputs
 from properties.runs.plan import plan_from_options
 from properties.runs.report import Report, conclude
@@ -37,11 +38,28 @@ _STEERED = "patchify_steered"
 _OUTCOME = pytest.StashKey[dict[str, Any]]()
 
 
+def of_project(config: pytest.Config) -> dict[str, Any]:
+    """What the project configures and the command line does not say, by the names of options' members.
+
+    Raises:
+        CannotRun: where the project configures nonsense.
+    """
+    options = {option.member: option for option in OPTIONS}
+    words = {word.partition("=")[0] for word in config.invocation_params.args}
+
+    def is_given(option: Option) -> bool:
+        flag = f"--{PREFIX}{option.flag}"
+        return flag in words or config.getoption(flag) != option.absent
+
+    return {name: value for name, value in configured("pytest").items() if not is_given(options[name])}
+
+
 class ContractRun:
     """What one process knows of the run, and the hooks that make a pytest session of it."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, of_project: Mapping[str, Any]) -> None:
         self.config = config
+        self.of_project = of_project
         self.plan = plan_from_options(self._option).with_steered(getattr(config, "workerinput", {}).get(_STEERED, {}))
         available(self.plan.device)
         check_outputs(json=self._option("json"), html=self._option("html"), regressions=self._option("regressions"))
@@ -56,7 +74,9 @@ class ContractRun:
         self.records: dict[str, Record] = {}
 
     def _option(self, name: str) -> Any:
-        return self.config.getoption(f"--{PREFIX}{name}")
+        """What the command line says, or else the project's configuration."""
+        value = self.config.getoption(f"--{PREFIX}{name}")
+        return self.of_project.get(name.replace("-", "_"), value)
 
     @cached_property
     def groups(self) -> dict[str, tuple[str, ...]]:
@@ -75,7 +95,8 @@ class ContractRun:
         """Say what is verified, and the seed that repeats it."""
         other = self.config.getoption("--hypothesis-seed", None)
         note = "" if other is None else f"; --hypothesis-seed {other} changes none of its cases"
-        return f"patchify: {headline(self.plan)}{note}"
+        told = f"; {words_on(self.of_project)}" if self.of_project else ""
+        return f"patchify: {headline(self.plan)}{told}{note}"
 
     def pytest_sessionstart(self) -> None:
         """Stop at once where an oracle is wrong on this machine."""

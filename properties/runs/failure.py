@@ -15,6 +15,7 @@ from properties.failures.message import failure_message
 from properties.failures.record import Record, RecordError, versions, write_record
 from properties.failures.replay import replay_command
 from properties.laws.law import Law
+from properties.runs.configuration import configured_flags
 from properties.runs.options import PLANNED, Option
 from properties.runs.plan import Plan
 from properties.runs.result import Found
@@ -120,26 +121,24 @@ def failure_from(plan: Plan, record: Record, regressions: Path | None = None) ->
 def whole_run_command(plan: Plan) -> str:
     """What to type, or to call, to repeat a run, all parts of it."""
     asked = plan.arguments
-    options = {
-        option: asked[option.argument]
-        for option in PLANNED
-        if option.argument != "implementation"
-        and asked[option.argument] not in (None, {})
-        and (option.repeated == "always" or asked[option.argument] != option.default)
-        and (option.argument != "levels" or tuple(asked["levels"]) != option.default)
-    }
-    return _command(plan, options)
+    told = [option for option in PLANNED if option.argument != "implementation" and _must_be_said(option, asked)]
+    return _command(plan, {option: asked[option.argument] for option in told})
 
 
 def run_command(plan: Plan, prop: Law) -> str:
     """What to type, or to call, to run the same cases again and see the property fail."""
     asked = plan.arguments | {"only": [prop.name]}
-    options = {
-        option: asked[option.argument]
-        for option in PLANNED
-        if option.repeated == "always" or (option.repeated == "changed" and asked[option.argument] != option.default)
-    }
-    return _command(plan, options)
+    told = [option for option in PLANNED if option.repeated != "never" and _must_be_said(option, asked)]
+    return _command(plan, {option: asked[option.argument] for option in told})
+
+
+def _must_be_said(option: Option, asked: Mapping[str, Any]) -> bool:
+    """Whether a command would do something else without an option, in the project that is worked on, too."""
+    value = asked[option.argument]
+    usual = list(option.default) if isinstance(option.default, tuple) else option.default
+    return value not in (None, {}) and (
+        option.repeated == "always" or value != usual or option.flag in configured_flags()
+    )
 
 
 def _command(plan: Plan, options: Mapping[Option, Any]) -> str:

@@ -7,6 +7,7 @@ import argparse
 import json
 import math
 import os
+import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -239,6 +240,11 @@ class Option:
         """Its name among parsed arguments."""
         return self.flag.replace("-", "_")
 
+    @property
+    def absent(self) -> Any:
+        """Its value among parsed arguments where it does not stand on the command line."""
+        return self.details.get("default", False if self.details.get("action") == "store_true" else None)
+
 
 _HOW_MUCH = ", ".join(f"{name} ({profile.words})" for name, profile in PROFILES.items())
 _RECORDS = ("replay", "explain", "script")
@@ -422,6 +428,21 @@ OPTIONS = (
         kind=Kind("a sequence of laws or of modules, at least one", _are_laws, optional=True),
         planned=True,
         repeated="changed",
+    ),
+    Option(
+        "laws-version",
+        {
+            "type": something,
+            "metavar": "VERSION",
+            "help": "judge by the laws of this version of the harness, such as 0.1 (default: by all that there are)",
+        },
+        argument="laws_version",
+        kind=Kind(
+            "a version of the harness, such as 0.1",
+            lambda value: isinstance(value, str) and re.fullmatch(r"\d+\.\d+(\.\d+)?", value) is not None,
+            optional=True,
+        ),
+        planned=True,
     ),
     Option(
         "regressions",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from properties.cases.case import DTYPES, Case
-from properties.cases.domain import NEEDS, WHOLE, Domain, DomainError
+from properties.cases.domain import WHOLE, Domain, DomainError
 from properties.cases.landmarks import huge, in_tf32, inside, landmarks
 from properties.cases.space import Space
 from properties.contract import LEVELS
@@ -16,7 +16,6 @@ from properties.failures.record import Record, printable, read_folder, versions
 from properties.laws import LAWS
 from properties.laws.law import Law
 from properties.laws.own import laws_from, place_of
-from properties.laws.retired import RETIRED
 from properties.runs import sharding
 from properties.runs.options import (
     DEFAULT_PROFILE,
@@ -25,6 +24,16 @@ from properties.runs.options import (
     PROFILES,
     check_arguments,
     given_arguments,
+)
+from properties.runs.selection import (
+    check_known,
+    check_version,
+    clause_order,
+    is_asked_for,
+    is_later,
+    is_named,
+    name_today,
+    why_not,
 )
 from properties.runs.shard_names import (
     COMPILED_STEERED,
@@ -81,6 +90,7 @@ class Plan:
     chosen: Mapping[str, tuple[Case, ...]] = field(default_factory=dict, compare=False, repr=False)
     examples: Mapping[str, Case] = field(default_factory=dict)
     own_laws: tuple[Law, ...] = ()
+    laws_version: str | None = None
     domain: Domain = WHOLE
     asked_domain: Domain | None = None
 
@@ -110,8 +120,9 @@ class Plan:
     def left_out(self) -> dict[str, str]:
         """The properties that are asked for and that this run does not judge, for another reason than the domain."""
         every = (*LAWS, *self.own_laws)
-        asked = [prop for prop in every if _is_asked_for(prop, self.only, self.levels) and not prop.lacks(self.domain)]
-        why = {prop.name: _why_not(prop, self.device, self.skip, self.compile, self.domain) for prop in asked}
+        asked = [prop for prop in every if is_asked_for(prop, self.only, self.levels) and not prop.lacks(self.domain)]
+        given = (self.device, self.skip, self.compile, self.domain, self.laws_version)
+        why = {prop.name: why_not(prop, *given) for prop in asked}
         return {name: reason for name, reason in why.items() if reason}
 
     @property
@@ -122,7 +133,7 @@ class Plan:
     @property
     def undeclared(self) -> dict[Law, tuple[str, ...]]:
         """The properties that are asked for, and what they need that the domain says the layer has not."""
-        asked = (prop for prop in (*LAWS, *self.own_laws) if _is_asked_for(prop, self.only, self.levels))
+        asked = (prop for prop in (*LAWS, *self.own_laws) if is_asked_for(prop, self.only, self.levels))
         return {prop: lacking for prop in asked if (lacking := prop.lacks(self.domain))}
 
     @property
@@ -131,7 +142,11 @@ class Plan:
         return tuple(
             prop
             for prop in LAWS
-            if prop.on == OUTSIDE and self.domain.just_outside and not self.only and prop not in self.properties
+            if prop.on == OUTSIDE
+            and self.domain.just_outside
+            and not self.only
+            and prop not in self.properties
+            and not is_later(prop, self.laws_version)
         )
 
     @cached_property
@@ -149,6 +164,7 @@ class Plan:
             for prop in LAWS
             if prop.name not in asked
             and not prop.lacks(self.domain)
+            and not is_later(prop, self.laws_version)
             and (prop.owns == "everything" or (prop.owns == "clause" and prop.clauses[0] in clauses))
         )
 
@@ -228,6 +244,7 @@ class Plan:
             "domain": None if self.asked_domain is None else self.asked_domain.to_json(),
             "data_dims": None,
             "laws": [place_of(prop) for prop in self.own_laws] or None,
+            "laws_version": self.laws_version,
         }
 
     @classmethod
@@ -320,6 +337,7 @@ def make_plan(
     domain: Domain | Mapping[str, Any] | None = None,
     data_dims: Sequence[int] | None = None,
     laws: Sequence[Law | str] | None = None,
+    laws_version: str | None = None,
     regressions: Path | Mapping[str, Record] | None = None,
 ) -> Plan:
     """Check what was asked for; ``properties.verify`` says what each argument means.
@@ -331,6 +349,7 @@ def make_plan(
     """
     # The records may be given as such, where a plan is read again.
     check_arguments({name: value for name, value in locals().items() if name != "regressions"})
+    check_version(laws_version)
     found, name = resolve(implementation)
     given = (laws_from(one) if isinstance(one, str) else (one,) for one in laws or ())
     own = tuple(dict.fromkeys(prop for some in given for prop in some))
@@ -338,20 +357,24 @@ def make_plan(
         raise CannotRun(f"laws names {', '.join(sorted(twice))}, which a law of the contract is called already")
     every = (*LAWS, *own)
     names = [prop.name for prop in every]
-    only, skip = (tuple(map(_today, names or ())) for names in (only, skip))
-    expected_failures = {_today(name): reason for name, reason in (expected_failures or {}).items()}
-    clauses = sorted({clause for prop in every for clause in prop.clauses}, key=_clause_order)
-    _known("only", only, [*names, *clauses])
-    _known("skip", skip, [*names, *clauses])
-    _known("expected_failures", expected_failures, names)
-    _known("levels", levels, LEVELS)
-    _known("dtypes", dtypes or (), DTYPES)
+    only, skip = (tuple(map(name_today, names or ())) for names in (only, skip))
+    expected_failures = {name_today(name): reason for name, reason in (expected_failures or {}).items()}
+    clauses = sorted({clause for prop in every for clause in prop.clauses}, key=clause_order)
+    check_known("only", only, [*names, *clauses])
+    check_known("skip", skip, [*names, *clauses])
+    check_known("expected_failures", expected_failures, names)
+    check_known("levels", levels, LEVELS)
+    check_known("dtypes", dtypes or (), DTYPES)
     asked = _asked_domain(domain, data_dims)
     of_layer = _within(domain_of(found), asked)
     allowed = tuple(dtype for dtype in dtypes or DTYPES if dtype in of_layer.dtypes)
     if not allowed:
         raise CannotRun(f"dtypes names {', '.join(dtypes or ())}; the domain has {', '.join(of_layer.dtypes)} alone")
-    why = {prop: _why_not(prop, device, skip, compile, of_layer) for prop in every if _is_asked_for(prop, only, levels)}
+    why = {
+        prop: why_not(prop, device, skip, compile, of_layer, laws_version)
+        for prop in every
+        if is_asked_for(prop, only, levels)
+    }
     if refused := {prop.name: reason for prop, reason in why.items() if reason and prop.name in only}:
         raise CannotRun("only names " + ", ".join(f"{name} ({reason})" for name, reason in refused.items()))
     records = regressions if isinstance(regressions, Mapping) else _records(regressions)
@@ -375,38 +398,14 @@ def make_plan(
         domain=of_layer,
         asked_domain=asked,
         own_laws=own,
+        laws_version=laws_version,
     )
-    if owners := [prop.name for prop in plan.owners if _is_named(prop, skip)]:
+    if owners := [prop.name for prop in plan.owners if is_named(prop, skip)]:
         raise CannotRun(
             f"skip names {', '.join(owners)}, judged all the same, since where it fails nothing can be said of others: "
             "expect the failure instead"
         )
     return plan
-
-
-def _today(name: str) -> str:
-    """The name of a property today."""
-    return RETIRED[name][0].name if name in RETIRED else name
-
-
-def _is_named(prop: Law, selectors: Sequence[str]) -> bool:
-    return not {prop.name, *prop.clauses}.isdisjoint(selectors)
-
-
-def _is_asked_for(prop: Law, only: Sequence[str], levels: Sequence[str]) -> bool:
-    """Whether a property is asked for: by name or clause whatever its level, or by its level."""
-    return _is_named(prop, only) if only else prop.level in levels
-
-
-def _why_not(prop: Law, device: str, skip: Sequence[str], compile: bool, domain: Domain) -> str:
-    """Why a property that is asked for is not judged; empty where it is."""
-    if missing := prop.lacks(domain):
-        return f"it does not judge the layer, since {NEEDS[missing[0]]}"
-    if _is_named(prop, skip):
-        return "skipped"
-    if prop.on == "compiled" and not compile:
-        return "it compiles"
-    return "" if prop.runs_on(device) else f"on {prop.device} alone"
 
 
 def _asked_domain(domain: Domain | Mapping[str, Any] | None, data_dims: Sequence[int] | None) -> Domain | None:
@@ -455,14 +454,3 @@ def plan_from_options(option: Callable[[str], Any]) -> Plan:
     profile = PROFILES[option("profile") or DEFAULT_PROFILE]
     usual = {"implementation": DEFAULT_IMPLEMENTATION, **asdict(profile)}
     return make_plan(**(usual | given_arguments(option, PLANNED)), regressions=option("regressions"))
-
-
-def _known(option: str, given: Sequence[str] | Mapping[str, str], allowed: Sequence[str]) -> None:
-    for name in given:
-        if name not in allowed:
-            raise CannotRun(f"{option} names {name!r}, which is none of: {', '.join(allowed)}")
-
-
-def _clause_order(clause: str) -> tuple[str, int, str]:
-    number = clause[1:]
-    return clause[0], int(number) if number.isdecimal() else 0, clause

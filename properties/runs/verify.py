@@ -40,6 +40,7 @@ def verify(
     domain: Domain | None = None,
     data_dims: Sequence[int] | None = None,
     laws: Sequence[Law | str] | None = None,
+    laws_version: str | None = None,
     jobs: int | None = None,
     case_timeout: float = DEFAULT_CASE_TIMEOUT,
 ) -> Report:
@@ -69,6 +70,8 @@ def verify(
             so. An implementation may also declare it itself, as its attribute ``domain``; then this narrows it.
         data_dims: judge layers of these numbers of axes alone, as such a domain would.
         laws: one's own, beside those of the contract: functions under ``@law``, or modules that hold some.
+        laws_version: judge by the laws of this version of the harness, such as ``"0.1"``, whatever stricter ones came
+            later; None means by all that there are. The report says which are left out.
         jobs: processes to judge in, so that a layer that ends one has failed; None means one for each core, and 0 that
             this process judges, as it does where no other one can import the implementation. The report says so.
         case_timeout: seconds after which such a process counts as hanging.
@@ -100,6 +103,7 @@ def verify(
         domain=domain,
         data_dims=data_dims,
         laws=laws,
+        laws_version=laws_version,
         regressions=folder,
     )
     if seed is None:

@@ -5,10 +5,11 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from properties.trials.sources import OWN, module_spec
+from properties.trials.sources import OWN, ROOT, module_spec
 
 # Whatever it returns is checked, not believed: hence Any.
 Implementation = Callable[..., Any]
@@ -50,16 +51,29 @@ def resolve(implementation: Implementation | str) -> tuple[Implementation, str]:
     # A module under test may raise anything while it is imported, SystemExit included.
     except (Exception, SystemExit) as error:
         raise CannotRun(
-            f"cannot import implementation {implementation!r}: {type(error).__name__}: {said(error)}"
+            f"cannot import implementation {implementation!r}: {type(error).__name__}: {said(error)}{_shadowed()}"
         ) from error
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise CannotRun(f"cannot import implementation {implementation!r}: {module_name} has no {attribute!r}")
+            raise CannotRun(
+                f"cannot import implementation {implementation!r}: {module_name} has no {attribute!r}{_shadowed()}"
+            )
         found = getattr(found, part)
     if not callable(found):
         raise CannotRun(f"implementation {implementation!r} must be callable, got {type(found).__name__}")
     _refuse_module(found)
     return found, implementation
+
+
+def _shadowed() -> str:
+    """What the current folder has that is called as a package of the harness, in words; empty where that is nothing."""
+    here = Path.cwd()
+    told = {
+        name: f"./{name} cannot be imported beside the harness's package of that name: give yours another one"
+        for name in ("oracles", "properties")
+    }
+    told["patchify"] = "patchify is ./patchify here, not the package of the harness"
+    return "".join(f"; {words}" for name, words in told.items() if (here / name).is_dir() and here != ROOT)
 
 
 def _refuse_module(found: object) -> None:

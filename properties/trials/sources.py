@@ -15,6 +15,10 @@ from typing import Any
 OWN = ("properties", "oracles", "torch", "numpy", "hypothesis", "jsonschema", "rich")
 
 
+# Where the packages of the harness lie side by side.
+ROOT = Path(__file__).parents[2]
+
+
 def module_spec(module: str) -> ModuleSpec | None:
     """Where a module would be found if it had not been imported yet: what was made while this runs is nowhere."""
     path = None
@@ -61,8 +65,7 @@ def harness_version() -> str:
 @cache
 def harness_fingerprint() -> str:
     """A checksum of the harness's own source files."""
-    root = Path(__file__).parents[2]
-    return _checksum(file for room in ("oracles", "properties") for file in (root / room).rglob("*.py"))
+    return _checksum(file for room in ("oracles", "properties") for file in (ROOT / room).rglob("*.py"))
 
 
 def _checksum(files: Iterable[Path]) -> str:

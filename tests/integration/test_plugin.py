@@ -213,7 +213,7 @@ def test_runs_of_other_tests_do_not_import_torch(pytester: pytest.Pytester) -> N
         import sys
 
         def test_nothing_of_ours_is_loaded(request):
-            assert request.config.pluginmanager.hasplugin("properties.pytest_plugin.plugin")
+            assert request.config.pluginmanager.hasplugin("patchify_harness.plugin")
             ours = "properties.pytest_plugin.contract_run"
             assert {"torch", "numpy", "hypothesis.strategies", ours} & set(sys.modules) == set()
         """

@@ -81,6 +81,7 @@ SENSE: dict[str, tuple[Any, ...]] = {
     "domain": (None, {}),
     "data_dims": (None,),
     "laws": (None,),
+    "laws_version": (None,),
     "expected_failures": (None, {}),
     "strength": (0,),
     "scope_margin": (0,),
