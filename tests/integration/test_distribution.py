@@ -75,7 +75,7 @@ def test_wheel_gives_the_command(project: Path) -> None:
     assert "PASSED: own:Layer: 1 of 1 properties held" in printed
     assert "(patchify-harness " in printed
     assert ".venv/lib/" in "".join(printed.split())
-    assert (project / "page.html").read_text().startswith("<!DOCTYPE html>")
+    assert (project / "page.html").read_text().startswith("<!doctype html>")
 
 
 def test_wheel_gives_the_plugin_and_leaves_the_project_alone(project: Path) -> None:
