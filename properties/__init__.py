@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from properties.cases.domain import Domain
     from properties.laws.law import law
     from properties.pytest_plugin.law_items import parametrize_with_laws
+    from properties.reports.text import print_report
     from properties.runs.failure import Failure
     from properties.runs.instance import verify_instance
     from properties.runs.report import Report, VerificationFailed
@@ -30,6 +31,7 @@ __all__ = [
     "adapt",
     "law",
     "parametrize_with_laws",
+    "print_report",
     "verify",
     "verify_instance",
 ]
@@ -46,6 +48,7 @@ _HOMES = {
     "VerificationFailed": "properties.runs.report",
     "adapt": "properties.trials.adapter",
     "parametrize_with_laws": "properties.pytest_plugin.law_items",
+    "print_report": "properties.reports.text",
     "Trial": "properties.trials.trial",
     "law": "properties.laws.law",
     "verify": "properties.runs.verify",

@@ -20,13 +20,13 @@ from properties.failures.picture import paint
 from properties.failures.record import RecordError, printable, read_record, record_files
 from properties.failures.replay import Outcome, replay
 from properties.failures.scripts import standalone_script
-from properties.reports import progress
 from properties.reports.clauses import print_clauses
 from properties.reports.compare import comparison_page, print_comparison
 from properties.reports.json import read_report, report_json, write_file, write_report
 from properties.reports.page import page_of
 from properties.reports.power import print_power
 from properties.reports.text import WIDTH, headline, print_line, print_report
+from properties.runs import progress
 from properties.runs.configuration import words_on
 from properties.runs.dask import dask_executor
 from properties.runs.engine import Workers

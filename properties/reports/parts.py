@@ -5,32 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from properties.runs.result import ShardResult
-from properties.runs.shard_names import (
-    COMPILED,
-    COMPILED_STEERED,
-    COPIES,
-    HISTORIES,
-    HUGE,
-    LANDMARKS,
-    RANDOM,
-    REGRESSIONS,
-    SMALL,
-    STEERED,
-    kind_of,
-)
-
-NAMES = {
-    REGRESSIONS: "records",
-    LANDMARKS: "landmarks",
-    HUGE: "huge tensors",
-    RANDOM: "random cases",
-    STEERED: "cases for missing levels",
-    HISTORIES: "histories",
-    COPIES: "histories with copies",
-    COMPILED_STEERED: "compiled, for missing levels",
-    **{kind: f"compiled, {data_dim}D" for data_dim, kind in COMPILED.items()},
-    **{kind: f"small scope, {data_dim}D" for data_dim, kind in SMALL.items()},
-}
+from properties.runs.shard_names import NAMES, kind_of
 
 
 @dataclass(frozen=True)

@@ -48,15 +48,18 @@ def print_line(console: Console, line: str, style: str = "") -> None:
     console.print(Text(_folded(line, console.width), style=style), soft_wrap=True)
 
 
-def print_report(report: Report, console: Console, *, messages: bool = True, verbose: bool = False) -> None:
+def print_report(
+    report: Report, console: Console | None = None, *, messages: bool = True, verbose: bool = False
+) -> None:
     """Print the whole report; the verdict is its end.
 
     Args:
         report: what to print.
-        console: where to.
+        console: where to; None means standard output.
         messages: whether to print the failures too, or only how to replay them.
         verbose: whether to print a row for each law, and every list to its end.
     """
+    console = console or Console(width=WIDTH)
     for failure in (*report.failures, *report.expected_failures) if messages else ():
         if failure in report.expected_failures:
             print_line(console, f"expected, since {report.plan.expected_failures[failure.property]}:")

@@ -16,6 +16,20 @@ RANDOM, STEERED, COMPILED_STEERED = "random", "steered", "compiled-steered"
 HISTORIES, COPIES = "histories", "copies"
 COMPILED = {data_dim: f"compiled{data_dim}D-" for data_dim in (1, 2, 3)}
 SMALL = {data_dim: f"small{data_dim}D-" for data_dim in (1, 2, 3)}
+# What a person calls each kind.
+NAMES = {
+    REGRESSIONS: "records",
+    LANDMARKS: "landmarks",
+    HUGE: "huge tensors",
+    OUTSIDE: "cases outside the domain",
+    RANDOM: "random cases",
+    STEERED: "cases for missing levels",
+    HISTORIES: "histories",
+    COPIES: "histories with copies",
+    COMPILED_STEERED: "compiled, for missing levels",
+    **{kind: f"compiled, {data_dim}D" for data_dim, kind in COMPILED.items()},
+    **{kind: f"small scope, {data_dim}D" for data_dim, kind in SMALL.items()},
+}
 _DATA_DIM = {kind: data_dim for kinds in (COMPILED, SMALL) for data_dim, kind in kinds.items()}
 
 

@@ -13,6 +13,7 @@ from properties.runs.local_workers import LocalWorkers
 from properties.runs.options import DEFAULT_CASE_TIMEOUT, DEFAULT_STRENGTH, check_arguments, cores
 from properties.runs.outputs import check_outputs
 from properties.runs.plan import Plan, make_plan
+from properties.runs.progress import watched
 from properties.runs.report import Report
 from properties.runs.this_process import ThisProcess
 from properties.trials.implementation import Implementation
@@ -45,6 +46,8 @@ def verify(
     case_timeout: float = DEFAULT_CASE_TIMEOUT,
 ) -> Report:
     """Verify an implementation of Patchify against the contract.
+
+    Where standard error is a terminal, or in a notebook, it shows how far it is.
 
     Args:
         implementation: anything that takes Patchify's arguments and returns a module with ``conv.weight`` and
@@ -138,7 +141,10 @@ def run(
         else:
             journal.start(plan)
             workers = LocalWorkers(journal, jobs or cores(), case_timeout)
-        report = carry_out(workers, budget=budget, fail_fast=fail_fast, shrink=shrink, regressions=regressions)
+        with watched(plan.shards) as on_case:
+            report = carry_out(
+                workers, budget=budget, fail_fast=fail_fast, shrink=shrink, regressions=regressions, on_case=on_case
+            )
     if report.stopped == "interrupted":
         raise KeyboardInterrupt
     return report

@@ -19,19 +19,19 @@ from torch import Tensor
 from oracles import unfold
 from oracles.agreement import OracleError
 from patchify import Patchify
-from properties import Report, VerificationFailed, verify
+from properties import Report, VerificationFailed, print_report, verify
 from properties.cases.case import DTYPES
 from properties.cases.factors import LEVELS
 from properties.cases.landmarks import landmarks
 from properties.laws import LAWS
 from properties.laws.law import Law
 from properties.reports.json import report_json
-from properties.reports.text import print_report
 from properties.runs.plan import make_plan
 from properties.runs.result import Tally
 from properties.runs.shard_names import is_compiled
 from properties.runs.verify import run
 from properties.trials.trial import Trial
+from tests.helpers.printed import unfolded
 
 LANDMARKS = len(landmarks())
 
@@ -375,3 +375,24 @@ def test_wrong_oracle_stops_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unfold, "forward", lambda *arguments: right(*arguments) + 1)
     with pytest.raises(OracleError, match=r"^the torch oracle in torch\.int64 on a sequence with a remainder: tokens"):
         check(jobs=0)
+
+
+def test_progress_is_shown_where_somebody_watches(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: dict[str, Any] = {"cases": 2, "seed": 7, "only": ["homogeneous"], "strength": 0, "jobs": 0}
+    verify(Patchify, **asked)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    verify(Patchify, **asked)
+    shown = capsys.readouterr()
+    assert "1 of 1 shards, 2 cases, random cases" in shown.err
+    assert shown.out == ""
+
+
+def test_table_is_public(capsys: pytest.CaptureFixture[str]) -> None:
+    report = verify(Patchify, cases=2, seed=7, only=["homogeneous"], strength=0, jobs=0)
+    print_report(report, verbose=True)
+    lines = unfolded(capsys.readouterr().out)
+    assert any(line.startswith("  homogeneous ") for line in lines)
+    assert lines[-1] == report.verdict_line

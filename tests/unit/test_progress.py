@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from properties.reports.progress import Estimate
+from properties.runs.progress import Estimate
 
 SHARDS = ("random0", "random1", "landmarks")
 

@@ -10,10 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
-from properties.reports.parts import NAMES
-from properties.reports.text import WIDTH
 from properties.runs.shard import OnCase
-from properties.runs.shard_names import kind_of
+from properties.runs.shard_names import NAMES, kind_of
 
 # Seconds between two lines where there is no terminal to draw on.
 _PAUSE = 15.0
@@ -85,6 +83,17 @@ class Estimate:
 
 
 @contextmanager
+def watched(shards: Sequence[str]) -> Iterator[OnCase]:
+    """Show how far a run on some shards is where somebody watches, on standard error: in a terminal or a notebook."""
+    console = Console(stderr=True)
+    if console.is_terminal or console.is_jupyter:
+        with shown(console, shards) as on_case:
+            yield on_case
+    else:
+        yield lambda shard, done, of, failed: None
+
+
+@contextmanager
 def shown(console: Console, shards: Sequence[str]) -> Iterator[OnCase]:
     """Show how far a run on some shards is; gives what is to be called after every case.
 
@@ -92,7 +101,7 @@ def shown(console: Console, shards: Sequence[str]) -> Iterator[OnCase]:
     for the same seed.
     """
     if not console.is_terminal:
-        console = Console(stderr=True, width=WIDTH)
+        console = Console(stderr=True, width=console.width)
     estimate, failed_by_now = Estimate(shards), set[str]()
     said = time.monotonic()
     columns = (BarColumn(12), TextColumn("{task.fields[told]}", markup=False))
