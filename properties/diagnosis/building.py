@@ -3,12 +3,14 @@
 import math
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.parameter import is_lazy
 
 from oracles import unfold
 from properties.diagnosis.probe import Measured
@@ -41,8 +43,44 @@ def _built(m: Measured, *arguments: object, **named: object) -> object:
     except Raised:
         return None
     found = {name: getattr(layer, name, None) for name in ("data_dim", "patch_size", "stride")}
-    shapes = {name: list(each.shape) for name, each in layer.named_parameters()} if isinstance(layer, nn.Module) else {}
-    return found | shapes
+    parameters = layer.named_parameters() if isinstance(layer, nn.Module) else ()
+    return found | {name: list(each.shape) for name, each in parameters if not is_lazy(each)}
+
+
+def unset(m: Measured) -> Claims:
+    """Parameters that hold no values yet."""
+    for parameter in _module(m).parameters():
+        if is_lazy(parameter):
+            advice = "call it once where it is built"
+            yield {"why": "they have no shape before the first forward pass", "advice": advice}, None
+        if parameter.is_meta:
+            yield {"why": "they are on the meta device", "advice": "build it on another one"}, None
+
+
+def wrapped(m: Measured) -> Claims:
+    """A module around the layer that is asked for."""
+    layer = _module(m)
+    for name, inner in layer.named_modules():
+        if name and isinstance(getattr(inner, "conv", None), nn.Module):
+            yield {"of": type(layer).__name__, "inside": name}, None
+
+
+def held_elsewhere(m: Measured) -> Claims:
+    """Parameters of the right shapes under other names."""
+    shapes = {name: tuple(parameter.shape) for name, parameter in _module(m, bias=True).named_parameters()}
+    weights = [name for name, shape in shapes.items() if shape == m.case.weight_shape]
+    biases = [name for name, shape in shapes.items() if shape == (m.case.spec.out_features,)]
+    if len(weights) == len(biases) == 1 and weights != ["conv.weight"]:
+        yield {"weight": weights[0], "names": (weights[0], biases[0])}, None
+
+
+def _module(m: Measured, *, bias: bool | None = None) -> nn.Module:
+    """The layer of the case, or one with a bias or without, as its constructor leaves it."""
+    m.subject.spend()
+    spec = m.case.spec
+    asked = replace(m.case, spec=replace(spec, bias=spec.bias if bias is None else bias))
+    layer: nn.Module = m.subject.trial(asked).construct()
+    return layer
 
 
 def starts(m: Measured) -> Claims:

@@ -440,6 +440,16 @@ HYPOTHESES: tuple[Hypothesis, ...] = (
     Hypothesis("reads_outside", "token {token} changes with pixel {pixel}{sample}, outside of its window", _outside),
     Hypothesis("not_linear", "it is not linear in {part}", _nonlinear),
     Hypothesis("arguments_swapped", "by position, {one} and {other} change places", building.swapped, ("arguments",)),
+    Hypothesis("unset", "its parameters hold no values, for {why}: {advice}", building.unset, ("start",)),
+    Hypothesis(
+        "wrapped", "the layer is inside another module, {of}, as {inside}: give that", building.wrapped, ("start",)
+    ),
+    Hypothesis(
+        "held_elsewhere",
+        "its weight is called {weight}: adapt(make, names={names}) judges such a layer",
+        building.held_elsewhere,
+        ("start",),
+    ),
     Hypothesis("starts", "{name} starts {how}, not uniform in ±1/sqrt(K)", building.starts, ("start",)),
     Hypothesis("accepted_as", "{what} is accepted: {how}", building.taken_for, ("refusal",)),
 )

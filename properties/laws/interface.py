@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from oracles import rounding, unfold
 from properties.laws.law import law
@@ -71,7 +72,9 @@ def _shapes(layer: object) -> dict[str, object]:
         name: getattr(layer, name) for name in ("data_dim", "patch_size", "stride") if hasattr(layer, name)
     }
     if isinstance(layer, nn.Module):
-        found |= {name: list(parameter.shape) for name, parameter in layer.named_parameters()}
+        # A lazy one has no shape yet, and raises where it is asked for it.
+        known = ((name, one) for name, one in layer.named_parameters() if not is_lazy(one))
+        found |= {name: list(parameter.shape) for name, parameter in known}
     return found
 
 
@@ -220,6 +223,8 @@ def default_initialisation(trial: Trial) -> None:
     tensors = {"conv.weight": getattr(conv, "weight", None), "conv.bias": getattr(conv, "bias", None)}
     if not any(isinstance(tensor, Tensor) for tensor in tensors.values()):
         trial.broken("the convolution holds no parameters (see holds_conv)")
+    if any(isinstance(tensor, Tensor) and (is_lazy(tensor) or tensor.is_meta) for tensor in tensors.values()):
+        trial.broken("the parameters hold no values (see holds_conv)")
     limit = 1 / math.sqrt(spec.terms)
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):

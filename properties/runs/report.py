@@ -1,7 +1,7 @@
 """All verdicts of a run, counted."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
@@ -180,18 +180,25 @@ class Report:
     def problems(self) -> tuple[str, ...]:
         """Why the run did not pass, a line for each reason."""
         lines = [failure.message.splitlines()[0] for failure in self.failures]
+        idle: dict[tuple[str, ...], list[str]] = defaultdict(list)
         for name, tally in self.tallies.items():
             if name in self.outside:
                 continue
             if tally.checks == 0 and not tally.not_judged and (self._whole or self._idle):
-                reasons = "; ".join(f"{reason} ({n})" for reason, n in tally.inapplicable.items()) or "no case was run"
-                lines.append(f"{name} ran no check: {reasons}")
+                idle[tuple(sorted(tally.inapplicable))].append(name)
             elif name in self.plan.expected_failures and tally.failed == 0 and self._whole:
                 reason = self.plan.expected_failures[name]
                 lines.append(f"{name} was expected to fail ({reason}), but passed {tally.passed} checks")
+        for reasons, names in idle.items():
+            told = (f"{reason} ({self._inapplicable(names, reason)})" for reason in reasons)
+            lines.append(f"{_few(names)} ran no check: {'; '.join(told) or 'no case was run'}")
         for name in sorted(self.plan.expected_failures.keys() - self.tallies.keys()):
             lines.append(f"{name} was expected to fail, but was not run")
         return (*lines, *self.not_judged)
+
+    def _inapplicable(self, names: Sequence[str], reason: str) -> int:
+        """On how many cases laws said nothing for a reason."""
+        return sum(self.tallies[name].inapplicable[reason] for name in names)
 
     @cached_property
     def outside(self) -> dict[str, str]:
@@ -303,6 +310,12 @@ class Report:
             f"{verdict}: {self.plan.name}: {counts}{few}{faults}{expected}{part}"
             f"{early[self.stopped] if self.stopped else ''} (run seed {self.seed})"
         )
+
+
+def _few(names: Sequence[str]) -> str:
+    """Some names, and how many more there are."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def _tallied(plan: Plan, results: Iterable[ShardResult]) -> dict[str, Tally]:

@@ -195,6 +195,18 @@ FORMS: dict[str, tuple[dict[str, object], str]] = {
     ),
     "not_linear": ({"part": "x"}, "it is not linear in the input"),
     "arguments_swapped": ({"one": "stride", "other": "bias"}, "by position, stride and bias change places"),
+    "unset": (
+        {"why": "they are on the meta device", "advice": "build it on another one"},
+        "its parameters hold no values, for they are on the meta device: build it on another one",
+    ),
+    "wrapped": (
+        {"of": "Sequential", "inside": "0"},
+        "the layer is inside another module, Sequential, as 0: give that",
+    ),
+    "held_elsewhere": (
+        {"weight": "a", "names": ("a", "b")},
+        "its weight is called a: adapt(make, names=('a', 'b')) judges such a layer",
+    ),
     "starts": ({"name": "conv.bias", "how": "at 0"}, "conv.bias starts at 0, not uniform in ±1/sqrt(K)"),
     "accepted_as": ({"what": "an input", "how": "padded"}, "an input is accepted: padded"),
     "raises": ({"error": "ValueError: no. Never."}, "it raises ValueError: no"),
