@@ -61,6 +61,18 @@ def bound(
     return overflowing(errors.masked_fill(magnitude <= exact, 0.0), magnitude, dtype)
 
 
+def half_step(tensor: Tensor, bits: int | None) -> float:
+    """How far from a number it may lie where all of a tensor are rounded to so many bits, on both sides of zero alike.
+
+    In equal steps, ``2**(bits-1) - 1`` from zero to the largest magnitude; where each channel has steps of its own, or
+    zero is none, they are no longer. None means that none is rounded.
+    """
+    if bits is None or tensor.numel() == 0:
+        return 0.0
+    steps: int = 2 ** (bits - 1) - 1
+    return float(tensor.abs().max()) / steps / 2
+
+
 def overflowing(errors: Tensor, magnitude: Tensor, dtype: torch.dtype) -> Tensor:
     """Bounds that are infinite wherever a partial sum may overflow: where even its magnitude, rounded up, may.
 

@@ -36,6 +36,7 @@ NEEDS = {
     "native": "it is no code of torch, which torch could trace, transform and copy",
     "interface": "an adapter stands in for its constructor and its parameters",
     "grid": "an adapter puts its tokens on a grid",
+    "settable": "its parameters cannot be set",
 }
 
 
@@ -58,6 +59,9 @@ class Domain:
         native: whether it is code of torch, which torch can compile, export, transform, copy and convert.
         interface: whether it has Patchify's own constructor, module and parameters; an adapter stands in for them.
         grid: whether its tokens come on a grid; an adapter puts a sequence of tokens on one.
+        settable: whether its parameters can be set; where not, it is judged with those that it was built with.
+        weight_bits: how many bits its weights are rounded to, in equal steps from the largest one's negative to the
+            largest; None where they are not. So ``input_bits``, for its input.
     """
 
     data_dims: tuple[int, ...] = DATA_DIMS
@@ -73,6 +77,9 @@ class Domain:
     native: bool = True
     interface: bool = True
     grid: bool = True
+    settable: bool = True
+    weight_bits: int | None = None
+    input_bits: int | None = None
 
     def __post_init__(self) -> None:
         _some("data_dims", self.data_dims, DATA_DIMS)
@@ -83,6 +90,10 @@ class Domain:
         if isinstance(self.stride, str) or not _is_number(self.stride):
             _one("stride", self.stride, STRIDES, "or one stride")
         _one("bias", self.bias, BIASES)
+        for name in ("weight_bits", "input_bits"):
+            bits = getattr(self, name)
+            if bits is not None and not (_is_number(bits) and 2 <= bits <= 16):
+                raise DomainError(f"{name} must be a number from 2 to 16, got {bits!r}")
         if isinstance(self.sizes, tuple):
             _numbers("sizes", self.sizes)
             if self.data_dims != (len(self.sizes),):
@@ -337,6 +348,9 @@ class Domain:
             told.append(f"sizes other than {'one patch' if self.sizes == 'one patch' else _listed(self.sizes, ' x ')}")
         if missing := [dtype for dtype in DTYPES if dtype not in self.dtypes]:
             told.append(" and ".join(missing))
+        for what, bits in (("weights", self.weight_bits), ("inputs", self.input_bits)):
+            if bits is not None:
+                told.append(f"what comes of {what} that are rounded to {bits} bits")
         return told
 
     # Two domains, and plain data.
@@ -348,7 +362,8 @@ class Domain:
             DomainError: where nothing is.
         """
         both: dict[str, Any] = {name: getattr(self, name) and getattr(other, name) for name in NEEDS}
-        for name, whole in (("stride", "any"), ("bias", "either"), ("sizes", "any")):
+        whole_by_name = {"stride": "any", "bias": "either", "sizes": "any", "weight_bits": None, "input_bits": None}
+        for name, whole in whole_by_name.items():
             found = {getattr(self, name), getattr(other, name)} - {whole}
             if len(found) == 2 and "patch" in found and "at least the patch" in found:
                 found = {"patch"}

@@ -18,7 +18,7 @@ from properties.trials.trial import Trial
 _SEED = 987_654_321
 
 
-@law("H4", on="drawn")
+@law("H4", on="drawn", as_built=True)
 def draws_no_random_numbers(trial: Trial) -> None:
     """Forward and backward leave the random generators of torch, NumPy and Python where they were.
 
@@ -52,7 +52,7 @@ def _generators(trial: Trial) -> dict[str, object]:
     return states
 
 
-@law("H4", on="drawn")
+@law("H4", on="drawn", as_built=True)
 def global_state_unchanged(trial: Trial) -> None:
     """Forward and backward leave torch's global settings as they were.
 
@@ -73,7 +73,7 @@ def global_state_unchanged(trial: Trial) -> None:
             SETTINGS[name].write(value)
 
 
-@law("H4", on="drawn")
+@law("H4", on="drawn", as_built=True)
 def keeps_nothing(trial: Trial) -> None:
     """Once the layer, its input and its output are let go, the memory of input and output is free.
 

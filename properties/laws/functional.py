@@ -231,7 +231,7 @@ def exports(trial: Trial) -> None:
         )
 
 
-@law("H7", on="drawn", empty_batch=True)
+@law("H7", on="drawn", empty_batch=True, as_built=True)
 def empty_batch(trial: Trial) -> None:
     """An empty batch gives an empty output of the right shape, and zero gradients of the parameters.
 

@@ -23,7 +23,7 @@ def _construct(trial: Trial) -> Any:
         raise Broken("the constructor raised (see constructs)") from raised
 
 
-@law("C1", needs_output=False, owns="everything")
+@law("C1", needs_output=False, owns="everything", as_built=True)
 def constructs(trial: Trial) -> None:
     """Positional and keyword calls build the same module, and leaving arguments out means their defaults.
 

@@ -52,6 +52,7 @@ class Law:
         device: the type of device that it needs, such as ``cuda``; empty where it needs none. Elsewhere it is not run.
         false_pass: how likely a wrong bilinear map is to pass on a case, where that is known.
         needs: what it needs that a domain may lack, by the names of the domain's fields.
+        as_built: whether it judges the layer whatever its parameters are, or with those that it was built with.
         since: the version of the harness, such as ``0.1``, that has it first, or has it as strict as it is.
     """
 
@@ -68,11 +69,13 @@ class Law:
     device: str = ""
     false_pass: Callable[[Case], float | None] | None = None
     needs: tuple[str, ...] = ()
+    as_built: bool = False
     since: str = FIRST
 
     def lacks(self, domain: Domain) -> tuple[str, ...]:
         """What it needs and a domain lacks: then a layer is not judged by it."""
-        return tuple(name for name in domain.lacks if name in self.needs)
+        needs = self.needs if self.as_built else (*self.needs, "settable")
+        return tuple(name for name in domain.lacks if name in needs)
 
     def runs_on(self, device: str) -> bool:
         """Whether a device, such as ``cuda:1``, is of the type that this law needs."""
@@ -134,6 +137,7 @@ def law(
     device: str = "",
     false_pass: Callable[[Case], float | None] | None = None,
     needs: tuple[str, ...] = (),
+    as_built: bool = False,
     since: str = FIRST,
 ) -> Callable[[Callable[[Trial], None]], Law]:
     """Make a law of a function of a trial, which checks the named clauses; its docstring states it."""
@@ -144,7 +148,19 @@ def law(
             raise TypeError(f"the law {judge.__name__} must name its clauses and state itself in a docstring")
         if unknown := set(needs) - NEEDS.keys():
             raise TypeError(f"the law {judge.__name__} needs {', '.join(unknown)}, none of {', '.join(NEEDS)}")
-        fields = (on, needs_output, small_scope, autocast, empty_batch, owns, device, false_pass, needs, since)
+        fields = (
+            on,
+            needs_output,
+            small_scope,
+            autocast,
+            empty_batch,
+            owns,
+            device,
+            false_pass,
+            needs,
+            as_built,
+            since,
+        )
         return Law(judge.__name__, clauses, statement, judge, *fields)
 
     return make

@@ -45,7 +45,7 @@ def rejects_bad_arguments(trial: Trial) -> None:
 _MOST_ELEMENTS = 2**20
 
 
-@law("H2", needs_output=False)
+@law("H2", needs_output=False, as_built=True)
 def rejects_wrong_rank(trial: Trial) -> None:
     """An input with too few or too many axes is refused, above all an unbatched one that could pass for a batch.
 
@@ -90,7 +90,7 @@ def rejects_small_sizes(trial: Trial) -> None:
         _refuses(trial, f"an input with {small} pixels on axis {axis}", shape, named=(axis, small, patch_size))
 
 
-@law("H10", needs_output=False, on="outside")
+@law("H10", needs_output=False, on="outside", as_built=True)
 def refuses_what_it_declares_unsupported(trial: Trial) -> None:
     """What is just outside the declared domain, a spec or an input, is refused by the constructor or by the call.
 

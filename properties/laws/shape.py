@@ -6,7 +6,7 @@ from properties.laws.law import law
 from properties.trials.trial import Raised, Trial
 
 
-@law("C4", needs_output=False, small_scope=True, owns="everything")
+@law("C4", needs_output=False, small_scope=True, owns="everything", as_built=True)
 def runs_forward(trial: Trial) -> None:
     """The layer runs on every valid input, without an exception.
 
@@ -30,7 +30,7 @@ def _tensor(trial: Trial) -> Tensor:
     return output
 
 
-@law("C4", needs_output=False, owns="everything")
+@law("C4", needs_output=False, owns="everything", as_built=True)
 def returns_tensor(trial: Trial) -> None:
     """The output is one tensor, of the input's dtype and device.
 
@@ -45,7 +45,7 @@ def returns_tensor(trial: Trial) -> None:
     trial.expect(observed == expected, what, observed=observed, expected=expected)
 
 
-@law("C5", "C4", "C9", "C10", needs_output=False, small_scope=True, owns="everything")
+@law("C5", "C4", "C9", "C10", needs_output=False, small_scope=True, owns="everything", as_built=True)
 def grid_shape(trial: Trial) -> None:
     """The output is ``[B, *g, C_out]``, with as many tokens along each axis as windows fit on it.
 

@@ -21,7 +21,7 @@ def _uncovered(trial: Trial) -> torch.Tensor:
     return mask
 
 
-@law("C8")
+@law("C8", as_built=True)
 def uncovered_pixels_ignored(trial: Trial) -> None:
     """Whatever stands in uncovered pixels, NaN and infinity too, the output is bitwise the same.
 

@@ -1,29 +1,33 @@
 """``verify_instance``: this very layer of a model, with its own weights, at its sizes and around them."""
 
 import copy
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 from torch import Tensor, nn
 
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
-from properties.cases.domain import Domain
+from properties.cases.domain import Domain, DomainError
 from properties.cases.error import CaseError
 from properties.runs.plan import make_plan
 from properties.runs.report import Report
 from properties.runs.verify import run
-from properties.trials.adapter import adapt, axes_of
-from properties.trials.implementation import CannotRun
+from properties.trials.adapter import Adapter, adapt, axes_of
+from properties.trials.declaration import Declared
+from properties.trials.implementation import CannotRun, Implementation
 from properties.trials.tensors import TORCH_DTYPES
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 def verify_instance(
-    module: nn.Module,
+    module: nn.Module | Callable[[Tensor], Any],
     example_input: Tensor,
     *,
+    reference: nn.Module | None = None,
+    weight_bits: int | None = None,
+    input_bits: int | None = None,
     input: str = "b c s",
     output: str = "b c g",
     weight: str = "o i t",
@@ -42,9 +46,18 @@ def verify_instance(
 
     Copies are judged, in this process: the module, its weights, its mode and its hooks stay as they are.
 
+    A layer whose parameters cannot be set (quantized, exported, scripted, a graph of another runtime) is judged beside
+    the ``reference`` that it replaced, with that one's weights alone:
+    ``verify_instance(quantized, example, reference=model.proj, weight_bits=8)``.
+
     Args:
-        module: the layer.
+        module: the layer; with a reference, whatever can be called with its input.
         example_input: what it is given, in the order of axes that ``input`` names.
+        reference: the module whose map the layer should compute; its parameters are those that ``weight`` and ``names``
+            are about.
+        weight_bits: to how many bits the layer's weights are rounded, in equal steps from the largest one's negative to
+            the largest: then each may be half a step off, and the bound of what it is judged by follows.
+        input_bits: the same of its input.
         input: as ``adapt`` takes it; so are ``output``, ``weight``, ``take``, ``skip`` and ``zeroed``.
         output: the axes that it returns; by default channels first, as those of a convolution.
         weight: the axes of its weight.
@@ -60,9 +73,13 @@ def verify_instance(
     Raises:
         CannotRun: where it cannot be told what the layer should compute.
     """
-    if not isinstance(module, nn.Module):
-        raise CannotRun(f"module must be a torch.nn.Module that is built, got {type(module).__name__}")
-    original = copy.deepcopy(module).train()
+    told_by = module if reference is None else reference
+    if not isinstance(told_by, nn.Module):
+        what = "module" if reference is None else "reference"
+        raise CannotRun(f"{what} must be a torch.nn.Module that is built, got {type(told_by).__name__}")
+    if reference is None and (weight_bits, input_bits) != (None, None):
+        raise CannotRun("weight_bits and input_bits are about a layer beside its reference: give that, too")
+    original = copy.deepcopy(told_by).train()
     spec, given, names = _told_by(original, example_input, input, weight, names, stride)
 
     def make() -> nn.Module:
@@ -78,7 +95,18 @@ def verify_instance(
         dtypes=(given.dtype,),
     )
     orders = {"input": input, "output": output, "weight": weight}
-    layer = adapt(make, domain=domain, names=names, take=take, skip=skip, zeroed=zeroed, **orders)
+    layer: Implementation = adapt(make, domain=domain, names=names, take=take, skip=skip, zeroed=zeroed, **orders)
+    if reference is not None:
+        call = copy.deepcopy(module) if isinstance(module, nn.Module) else module
+        gradients = _is_differentiable(call, example_input, take)
+        try:
+            fixed = replace(domain, settable=False, weight_bits=weight_bits, input_bits=input_bits, gradients=gradients)
+        except DomainError as error:
+            raise CannotRun(str(error)) from error
+        beside = adapt(
+            lambda: lambda x, weight, bias: call(x), domain=fixed, input=input, output=output, take=take, skip=skip
+        )
+        layer = _with_parameters_of(layer(**asdict(spec)), beside)
     wanted = PARAMETERS_AND_INPUT if spec.bias else PARAMETERS_AND_INPUT[:2]
     try:
         example = Case(spec, given, Fill("exact", 1000), backward=Backward(wanted, "random"))
@@ -91,6 +119,26 @@ def verify_instance(
     name = f"{type(module).__module__}:{type(module).__qualname__}"
     plan = replace(make_plan(layer, cases=cases, **options), examples=examples, name=name)
     return run(plan, jobs=0, shrink=shrink)
+
+
+def _with_parameters_of(reference: nn.Module, beside: Adapter) -> Declared:
+    """An implementation of a layer whose parameters cannot be set, and that has those of another one."""
+
+    def build(*arguments: Any, **named: Any) -> nn.Module:
+        layer = beside(*arguments, **named)
+        layer.load_state_dict(reference.state_dict())
+        return layer
+
+    return Declared(build, beside.domain)
+
+
+def _is_differentiable(call: Callable[[Tensor], Any], example: Tensor, take: Any) -> bool:
+    """Whether a gradient of the input comes out of a layer."""
+    try:
+        found = call(example.detach().clone().requires_grad_())
+    except Exception:  # Some refuse an input that requires one; what else is wrong is told when it is judged.
+        return False
+    return bool(getattr(found if take is None else found[take], "requires_grad", False))
 
 
 def _told_by(

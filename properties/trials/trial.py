@@ -542,6 +542,28 @@ class Trial:
             "bias": self._expected_bias_gradient,
         }[name]
 
+    def with_rounded_operands(self, expected: Expectation, of: str = "output") -> Expectation:
+        """What is expected of the output or a gradient, of a layer that rounds its weights or input as its domain says.
+
+        Either factor of a product may be half a step off.
+        """
+        domain, stride, sizes = domain_of(self.implementation), self.case.spec.effective_stride, self.case.input.sizes
+        if domain.weight_bits is None and domain.input_bits is None:
+            return expected
+        weight = self._exact("weight")
+        off = torch.full_like(weight, rounding.half_step(weight, domain.weight_bits))
+        match of:
+            case "output":
+                x = self._exact("x")
+                half = torch.full_like(x, rounding.half_step(x, domain.input_bits))
+                more = unfold.forward(x.abs() + half, off, None, stride)
+                more = more + unfold.forward(half, weight.abs(), None, stride)
+            case "input":
+                more = adjoint.input_gradient(self._exact("cotangent").abs(), off, sizes, stride)
+            case _:
+                return expected
+        return replace(expected, bound=expected.bound + more)
+
     @cached_property
     def _expected_input_gradient(self) -> Expectation:
         spec, sizes = self.case.spec, self.case.input.sizes

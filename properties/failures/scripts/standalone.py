@@ -42,6 +42,7 @@ _INSTEAD = {
     "Trial.is_for": """def is_for(self, case):
     domain = getattr(self.implementation, "domain", None)
     return domain is None or domain.holds(case)""",
+    "Trial.with_rounded_operands": 'def with_rounded_operands(self, expected, of="output"): return expected',
     "corrupts_memory": "def corrupts_memory(trial): return False",
     # A case was checked when it was read; others of other sizes may cost too much.
     "Case.__post_init__": "def __post_init__(self): self._check_cost()",
