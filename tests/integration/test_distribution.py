@@ -1,5 +1,6 @@
 """The source distribution and the wheel: whole, and of use in a project elsewhere, which they leave alone."""
 
+import shlex
 import subprocess
 import sys
 import sysconfig
@@ -88,3 +89,28 @@ def test_wheel_gives_the_plugin_and_leaves_the_project_alone(project: Path) -> N
     asked = ("--pyargs", "properties", "--patchify-implementation", "own:Layer", "--patchify-only", "homogeneous")
     printed = run(python, "-m", "pytest", *asked, "--patchify-cases", "3", "--patchify-strength", "0", cwd=project)
     assert "PASSED: own:Layer: 1 of 1 properties held" in printed
+
+
+def test_readme_as_written(project: Path) -> None:
+    """What a stranger types, where the wheel is installed; but for the first command with fewer cases."""
+    section = (ROOT / "README.md").read_text().split("## Your own layer\n")[1].split("\n## ")[0]
+    layer, suite = (block.split("```")[0] for block in section.split("```python\n")[1:])
+    (project / "my_layer.py").write_text(layer)
+    (commands,) = (block for block in section.split("```\n") if block.startswith("patchify-verify run "))
+    by_command, by_pytest = map(shlex.split, commands.splitlines())
+    python = project / ".venv/bin/python"
+    printed = run(python, "-m", "patchify_harness", *by_command[1:], cwd=project)
+    assert "PASSED: my_layer:layer: " in printed
+    few = ("--patchify-cases", "5", "--patchify-scope-sample", "400")
+    assert "PASSED: my_layer:layer: " in run(python, "-m", *by_pytest, *few, cwd=project)
+    for shown, tried in {'"cases": 60': '"cases": 5', '"scope_sample": 20': '"scope_sample": 400'}.items():
+        assert shown in suite
+        suite = suite.replace(shown, tried)
+    (project / "test_layer.py").write_text(suite)
+    assert " passed" in run(python, "-m", "pytest", "-q", "test_layer.py", cwd=project)
+    (configured,) = (block.split("```")[0] for block in section.split("```toml\n")[1:])
+    (project / "pyproject.toml").write_text(configured)
+    fewest = ("--cases", "3", "--strength", "0", "--only", "homogeneous")
+    printed = run(python, "-m", "patchify_harness", "run", *fewest, cwd=project)
+    assert "from [tool.patchify]: implementation, level, laws-version" in printed
+    assert "PASSED: my_layer:layer: 1 of 1 properties held" in printed
