@@ -33,7 +33,7 @@ __all__ = ["Evidence", "diagnose", "explain", "sentence"]
 # Samples of a batch that is larger than 16 bits can number.
 _HUGE = 2**16 + 4
 # What laws about how a layer is built are about, by their first clause: their verdicts say the rest.
-_BUILDING = {"C1": "arguments", "C2": "", "C3": "start", "H1": "", "H2": "refusal", "H3": "refusal"}
+_BUILDING = {"C1": "arguments", "C2": "", "C3": "start", "H1": "", "H2": "refusal", "H3": "refusal", "H10": ""}
 
 
 def explain(prop: Law, case: Case, verdict: Failed, implementation: Implementation, device: str = "cpu") -> str:
@@ -73,8 +73,9 @@ def _diagnosed(subject: Subject, case: Case, verdict: Failed) -> Evidence | None
     # Compiling costs too much to ask twice.
     if not compiled and _fails(subject, case) is not True:
         return Evidence("unsteady", {}, case)
-    # An adapter's constructor says nothing of the layer's.
-    about = _BUILDING.get(subject.law.clauses[0]) if domain_of(subject.implementation).interface else None
+    about = _BUILDING.get(subject.law.clauses[0])
+    if about in ("arguments", "start") and not domain_of(subject.implementation).interface:
+        about = ""  # An adapter's constructor says nothing of the layer's.
     larger = grow(replace(case, fill=FILLS[0]), lambda other: True) if about == "refusal" else case
     found = next(_explanations(Measured(subject, View(about), larger)), None) if about else None
     if found is not None:
