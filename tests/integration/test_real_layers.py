@@ -1,8 +1,12 @@
 """Layers that people use, where their packages are installed: what each is judged by, and what is wrong with some."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,6 +63,21 @@ def test_an_unbatched_image_is_read_as_a_batch_by_two_of_them() -> None:
     for name in ("huggingface_vit:layer", "nvsubquadratic_patchify:layer"):
         (failure,) = verify(layer_of(name), only=["rejects_wrong_rank"], seed=7, cases=8, strength=0, jobs=0).failures
         assert "an unbatched input whose first size equals in_features is accepted" in failure.message
+
+
+PAGE = (Path(__file__).parents[2] / "docs/defects.md").read_text()
+
+
+@pytest.mark.parametrize("section", PAGE.split("\n## ")[1:], ids=lambda section: section.partition(":")[0])
+def test_scripts_of_defects_print_what_is_said(section: str) -> None:
+    """For their maintainers: of the version that is named, by the package alone."""
+    package, release = section.partition(":")[0].lower().split()
+    if find_spec(package) is None or version(package) != release:
+        pytest.skip(f"{package} {release} is not installed")
+    code, printed = section.split("```python\n")[1].split("```\n\n```\n")
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert found.stdout == printed.split("```")[0]
 
 
 def test_an_adapter_with_axes_in_the_wrong_order(monkeypatch: pytest.MonkeyPatch) -> None:
