@@ -3,7 +3,7 @@
 from einops.layers.torch import Rearrange
 from torch import nn
 
-from properties import Domain, adapt
+from patchify_harness import Domain, adapt
 
 
 def make(in_features: int, out_features: int, patch_size: int, bias: bool) -> nn.Module:

@@ -5,7 +5,7 @@ from transformers.models.audio_spectrogram_transformer.modeling_audio_spectrogra
     ASTPatchEmbeddings,
 )
 
-from properties import Domain, adapt
+from patchify_harness import Domain, adapt
 
 
 def make(out_features: int, patch_size: int, stride: int) -> ASTPatchEmbeddings:

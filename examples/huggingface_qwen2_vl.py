@@ -2,7 +2,7 @@
 
 from transformers.models.qwen2_vl.modeling_qwen2_vl import PatchEmbed
 
-from properties import Domain, adapt
+from patchify_harness import Domain, adapt
 
 
 def make(in_features: int, out_features: int, patch_size: int) -> PatchEmbed:

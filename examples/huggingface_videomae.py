@@ -2,7 +2,7 @@
 
 from transformers.models.videomae.modeling_videomae import VideoMAEConfig, VideoMAEPatchEmbeddings
 
-from properties import Domain, adapt
+from patchify_harness import Domain, adapt
 
 FRAMES, SIZE = 6, 12
 

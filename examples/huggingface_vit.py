@@ -2,7 +2,7 @@
 
 from transformers.models.vit.modeling_vit import ViTConfig, ViTPatchEmbeddings
 
-from properties import Domain, adapt
+from patchify_harness import Domain, adapt
 
 
 def make(in_features: int, out_features: int, patch_size: int) -> ViTPatchEmbeddings:

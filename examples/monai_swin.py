@@ -2,7 +2,7 @@
 
 from monai.networks.blocks.patchembedding import PatchEmbed
 
-from properties import Domain, adapt
+from patchify_harness import Domain, adapt
 
 
 def make(in_features: int, out_features: int, patch_size: int, data_dim: int) -> PatchEmbed:

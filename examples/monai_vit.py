@@ -2,7 +2,7 @@
 
 from monai.networks.blocks.patchembedding import PatchEmbeddingBlock
 
-from properties import Domain, adapt
+from patchify_harness import Domain, adapt
 
 SIZE = 12
 

@@ -10,7 +10,7 @@ from torch.export import Dim
 from torch.func import functional_call
 
 from patchify import Patchify
-from properties import ByHand, Domain, adapt
+from patchify_harness import ByHand, Domain, adapt
 
 
 class _Function(nn.Module):

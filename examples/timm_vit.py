@@ -6,7 +6,7 @@ from types import ModuleType
 
 from torch import nn
 
-from properties import Domain, adapt
+from patchify_harness import Domain, adapt
 
 # The packages themselves import torchvision; the module of the layer does without.
 for name in ("timm", "timm.layers"):

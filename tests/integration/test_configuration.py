@@ -1,6 +1,7 @@
 """Options in the ``pyproject.toml`` of the project that is worked on, and the laws of an earlier version."""
 
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,11 @@ def test_pytest_takes_it_where_it_judges_the_contract(pytester: pytest.Pytester)
     result.stderr.fnmatch_lines(["ERROR: [[]tool.patchify[]] in *pyproject.toml names 'nope', *"])
     pytester.makepyfile("def test_own():\n    pass\n")
     pytester.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_no_law_is_of_a_version_to_come() -> None:
+    installed = metadata.version("patchify-harness").split(".")
+    assert all([int(part) for part in prop.since.split(".")] <= [int(part) for part in installed[:2]] for prop in LAWS)
 
 
 def test_laws_of_an_earlier_version(monkeypatch: pytest.MonkeyPatch) -> None:
