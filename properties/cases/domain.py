@@ -172,7 +172,9 @@ class Domain:
         numbers = _Numbers(
             self,
             patch_size,
-            self._stride(min(stride, patch_size) if spec.effective_stride < spec.patch_size else stride, patch_size),
+            self.nearest_stride(
+                min(stride, patch_size) if spec.effective_stride < spec.patch_size else stride, patch_size
+            ),
             windows,
             remainders,
             _closest(spec.in_features, self.in_features),
@@ -191,7 +193,7 @@ class Domain:
         )
         return renumbered, replace(case.input, batch=numbers.batch, sizes=numbers.sizes)
 
-    def _stride(self, stride: int, patch_size: int) -> int:
+    def nearest_stride(self, stride: int, patch_size: int) -> int:
         """The closest stride of the domain."""
         if isinstance(self.stride, int):
             return self.stride
@@ -247,7 +249,7 @@ class Domain:
             raise DomainError(f"no patch of {_listed(self.patch_sizes)} fits into the sizes {_listed(fixed)}")
         cases = []
         for patch_size in inside:
-            stride = self._stride(patch_size, patch_size)
+            stride = self.nearest_stride(patch_size, patch_size)
             cases.append(
                 Case(
                     Spec(
@@ -275,83 +277,6 @@ class Domain:
     def lacks(self) -> tuple[str, ...]:
         """What laws may need and the layer does not have."""
         return tuple(name for name in NEEDS if not getattr(self, name))
-
-    @cached_property
-    def just_outside(self) -> dict[str, Case]:
-        """Cases that are outside by one thing, by what that is."""
-        found: dict[str, Case] = {}
-        patch_size = self.smallest.spec.patch_size if self.patch_sizes or isinstance(self.sizes, tuple) else 2
-        stride = self._stride(patch_size, patch_size)
-        windows = 1 if self.sizes == "one patch" else 2
-        sizes = self.sizes if isinstance(self.sizes, tuple) else (patch_size + (windows - 1) * stride,)
-        spec = replace(self.smallest.spec, patch_size=patch_size, stride=stride)
-        axes = spec.data_dim
-        inside = replace(
-            self.smallest, spec=spec, input=replace(self.smallest.input, sizes=sizes * (axes // len(sizes)))
-        )
-
-        def outside(what: str, *, of_input: dict[str, Any] | None = None, **of_spec: Any) -> None:
-            other = replace(inside.spec, **of_spec)
-            found[what] = replace(inside, spec=other, input=replace(inside.input, **of_input or {}))
-
-        for data_dim in DATA_DIMS:
-            if data_dim not in self.data_dims:
-                outside(f"{data_dim}D", of_input={"sizes": (inside.input.sizes * 3)[:data_dim]}, data_dim=data_dim)
-        for name, values in (("in_features", self.in_features), ("out_features", self.out_features)):
-            if values is not None:
-                more: dict[str, Any] = {name: max(values) + 1}
-                outside(f"{name} {max(values) + 1}", **more)
-        if self.patch_sizes is not None and self.sizes == "any" and not isinstance(self.stride, int):
-            other = next(n for n in range(1, len(self.patch_sizes) + 2) if n not in self.patch_sizes)
-            bigger = (max(other, inside.input.sizes[0]),) * axes
-            outside(f"patch_size {other}", of_input={"sizes": bigger}, patch_size=other, stride=other)
-        if not isinstance(self.sizes, tuple):
-            at = (windows * patch_size,) * axes
-            if isinstance(self.stride, int):
-                outside(f"stride {self.stride + 1}", of_input={"sizes": at}, stride=self.stride + 1)
-            elif self.stride != "any" and patch_size > 1 and self.sizes != "one patch":
-                outside("stride below the patch", of_input={"sizes": at}, stride=patch_size - 1)
-            if self.stride == "patch" and self.sizes != "one patch":
-                outside(
-                    "stride past the patch", of_input={"sizes": (2 * patch_size + 1,) * axes}, stride=patch_size + 1
-                )
-        if self.bias != "either":
-            outside("no bias" if self.bias == "always" else "a bias", bias=self.bias == "never")
-        if self.sizes != "any":
-            what = "other sizes" if isinstance(self.sizes, tuple) else "sizes with a remainder"
-            outside(what, of_input={"sizes": (*inside.input.sizes[:-1], inside.input.sizes[-1] + 1)})
-        for dtype in DTYPES:
-            if dtype not in self.dtypes:
-                outside(dtype, of_input={"dtype": dtype})
-        return found
-
-    def excluded(self) -> list[str]:
-        """What is not judged, by declaration, in words."""
-        told = []
-        if missing := [f"{data_dim}D" for data_dim in DATA_DIMS if data_dim not in self.data_dims]:
-            told.append(" and ".join(missing))
-        for name, values in (
-            ("in_features", self.in_features),
-            ("out_features", self.out_features),
-            ("patch sizes", self.patch_sizes),
-        ):
-            if values is not None:
-                told.append(f"{name} other than {_listed(values)}")
-        if self.stride != "any":
-            others = {"patch": "the patch", "at least the patch": "at least the patch"}.get(str(self.stride))
-            told.append(f"strides other than {others or self.stride}")
-        if self.bias != "either":
-            told.append("layers without a bias" if self.bias == "always" else "layers with a bias")
-        if self.sizes == "no remainder":
-            told.append("sizes that leave a remainder")
-        elif self.sizes != "any":
-            told.append(f"sizes other than {'one patch' if self.sizes == 'one patch' else _listed(self.sizes, ' x ')}")
-        if missing := [dtype for dtype in DTYPES if dtype not in self.dtypes]:
-            told.append(" and ".join(missing))
-        for what, bits in (("weights", self.weight_bits), ("inputs", self.input_bits)):
-            if bits is not None:
-                told.append(f"what comes of {what} that are rounded to {bits} bits")
-        return told
 
     # Two domains, and plain data.
 
@@ -454,7 +379,7 @@ class _Numbers:
                 # A smaller patch, and a stride that goes with it; the remainder ends with the stride.
                 if self.domain.patch_sizes is None:
                     self.patch_size = max(1, self.patch_size // 2)
-                self.stride = self.domain._stride(max(1, self.stride // 2), self.patch_size)
+                self.stride = self.domain.nearest_stride(max(1, self.stride // 2), self.patch_size)
             after = (self.batch, tuple(self.windows), self.in_features, self.out_features, self.patch_size, self.stride)
             if after == before:
                 smallest = self.domain.smallest

@@ -10,6 +10,7 @@ from typing import Any
 from properties.cases.case import DTYPES, Case
 from properties.cases.domain import WHOLE, Domain, DomainError
 from properties.cases.landmarks import huge, in_tf32, inside, landmarks
+from properties.cases.outside import just_outside
 from properties.cases.space import Space
 from properties.contract import LEVELS
 from properties.failures.record import Record, printable, read_folder, versions
@@ -143,7 +144,7 @@ class Plan:
             prop
             for prop in LAWS
             if prop.on == OUTSIDE
-            and self.domain.just_outside
+            and just_outside(self.domain)
             and not self.only
             and prop not in self.properties
             and not is_later(prop, self.laws_version)
@@ -315,7 +316,7 @@ class Plan:
         if shard == HUGE:
             return inside(huge(self.dtypes), self.domain)
         if shard == OUTSIDE:
-            return self.domain.just_outside
+            return just_outside(self.domain)
         return {f"{shard}/{i}": case for i, case in enumerate(sharding.cases_of(self, shard))}
 
 
@@ -386,7 +387,7 @@ def make_plan(
         device,
         allowed,
         tuple(levels),
-        tuple(prop for prop, reason in why.items() if not reason and (prop.on != OUTSIDE or of_layer.just_outside)),
+        tuple(prop for prop, reason in why.items() if not reason and (prop.on != OUTSIDE or just_outside(of_layer))),
         only,
         skip,
         compile,

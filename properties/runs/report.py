@@ -14,6 +14,7 @@ from properties.cases import small_scope
 from properties.cases.case import AUTOCAST
 from properties.cases.domain import NEEDS, WHOLE
 from properties.cases.factors import LEVELS, NUMBER, Bools, marked, named, together
+from properties.cases.outside import excluded
 from properties.cases.space import possible
 from properties.failures.record import Record
 from properties.laws.law import Law
@@ -214,9 +215,8 @@ class Report:
     @property
     def by_declaration(self) -> tuple[str, ...]:
         """What is not judged since the domain says so, a line each: neither passed nor failed."""
-        lines = (
-            [f"not judged, by declaration: {'; '.join(excluded)}"] if (excluded := self.plan.domain.excluded()) else []
-        )
+        what = "; ".join(excluded(self.plan.domain))
+        lines = [f"not judged, by declaration: {what}"] if what else []
         accepted = [name for result in self.results for name in result.accepted]
         if accepted:
             lines.append(f"accepted, though declared unsupported: {', '.join(accepted)}")

@@ -17,6 +17,7 @@ from properties.cases.factors import levels
 from properties.cases.history import Backward, Forward
 from properties.cases.landmarks import inside, landmarks
 from properties.cases.numbers import MOST_ELEMENTS
+from properties.cases.outside import excluded, just_outside
 from properties.cases.small_scope import count, small_scope
 from properties.cases.space import Space, possible
 
@@ -47,8 +48,8 @@ def test_every_case_has_a_nearest_one_inside(domain: Domain) -> None:
 
 def test_the_whole_changes_nothing() -> None:
     assert all(WHOLE.nearest(case) == case for case in drawn())
-    assert WHOLE.just_outside == {}
-    assert WHOLE.excluded() == []
+    assert just_outside(WHOLE) == {}
+    assert excluded(WHOLE) == []
 
 
 def test_nearest_keeps_what_may_stay() -> None:
@@ -77,8 +78,8 @@ def test_a_domain_without_gradients_has_no_backward_pass() -> None:
 
 @each_domain
 def test_just_outside_is_outside_by_one_thing(domain: Domain) -> None:
-    assert len(domain.just_outside) >= len(domain.excluded()) > 0
-    for what, case in domain.just_outside.items():
+    assert len(just_outside(domain)) >= len(excluded(domain)) > 0
+    for what, case in just_outside(domain).items():
         assert not domain.holds(case), what
 
 
