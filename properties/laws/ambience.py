@@ -1,4 +1,4 @@
-"""The layer leaves the world around it as it is (H4)."""
+"""The layer leaves the world around it as it is (H4), and that world makes no difference to it (C14, H9)."""
 
 import gc
 import random
@@ -73,6 +73,26 @@ def global_state_unchanged(trial: Trial) -> None:
             SETTINGS[name].write(value)
 
 
+@law("C14", on="drawn")
+def right_where_deterministic(trial: Trial) -> None:
+    """Where torch is asked for deterministic algorithms, output and gradients are right, too.
+
+    Torch then fills new memory with NaN. Catches layers that read what nothing has written, and other kernels there.
+    """
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        layer, x = trial.make_layer(), trial.make_input()
+        tokens = trial.embed(layer, x, "forward, where algorithms are deterministic,")
+        found = trial.differentiate(layer, x, tokens, trial.make_cotangent()) if tokens.requires_grad else {}
+    finally:
+        torch.use_deterministic_algorithms(False)
+    trial.close("output values are wrong where algorithms are deterministic", tokens, trial.expected_tokens)
+    for name, gradient in found.items():
+        if gradient is not None:
+            what = f"values of the {name} gradient are wrong where algorithms are deterministic"
+            trial.close(what, gradient, trial.expected_gradient(name), name)
+
+
 @law("H4", on="drawn", as_built=True)
 def keeps_nothing(trial: Trial) -> None:
     """Once the layer, its input and its output are let go, the memory of input and output is free.
@@ -94,6 +114,24 @@ def keeps_nothing(trial: Trial) -> None:
 _THREADS, _ROUNDS = 4, 4
 # Seconds after which another thread takes its turn.
 _OFTEN = 1e-6
+
+
+@law("H9", on="drawn", needs=("gradients",))
+def differentiates_in_another_thread(trial: Trial) -> None:
+    """A backward pass in another thread than the forward pass, as any on a GPU is, gives the gradients all the same.
+
+    Catches what forward leaves for backward where only its own thread finds it.
+    """
+    layer, x = trial.make_layer(), trial.make_input()
+    tokens = trial.embed(layer, x, "forward")
+    if not tokens.requires_grad:
+        trial.inapplicable("the case asks for no gradients")
+    with ThreadPoolExecutor(1) as thread:
+        found = thread.submit(trial.differentiate, layer, x, tokens, trial.make_cotangent()).result()
+    for name, gradient in found.items():
+        if gradient is not None:
+            what = f"values of the {name} gradient are wrong where another thread differentiates"
+            trial.close(what, gradient, trial.expected_gradient(name), name)
 
 
 @law("H9", on="drawn", needs=("interface",))

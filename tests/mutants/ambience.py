@@ -1,5 +1,6 @@
-"""Defects that the output does not show: what forward does to the rest of torch (H4)."""
+"""Defects in what forward does to the rest of torch, and in what the rest of torch does to it (H4, H9, C14)."""
 
+import threading
 from collections import deque
 
 import torch
@@ -67,6 +68,33 @@ class MatmulPrecisionLowered(_Meddling):
 
     def meddle(self) -> None:
         torch.set_float32_matmul_precision("medium")
+
+
+class NewMemoryRead(Staged):
+    """Zero times memory that nothing has written is added to the tokens: nothing, but where that is not finite."""
+
+    def finished(self, tokens: Tensor, x: Tensor) -> Tensor:
+        return tokens if torch.compiler.is_dynamo_compiling() else tokens + 0 * torch.empty_like(tokens)
+
+
+class DoubledWhereDeterministic(Staged):
+    """Where torch is asked for deterministic algorithms, tokens are doubled."""
+
+    def finished(self, tokens: Tensor, x: Tensor) -> Tensor:
+        return 2 * tokens if torch.are_deterministic_algorithms_enabled() else tokens
+
+
+_LEFT = threading.local()
+
+
+class LeftForTheSameThread(Staged):
+    """Backward needs what forward has left for its own thread, and gives zeros in another one."""
+
+    def finished(self, tokens: Tensor, x: Tensor) -> Tensor:
+        if tokens.requires_grad and not torch.compiler.is_dynamo_compiling():
+            _LEFT.factor = 1.0
+            tokens.register_hook(lambda given: given * getattr(_LEFT, "factor", 0.0))  # type: ignore[no-untyped-call]
+        return tokens
 
 
 _KEPT: deque[Tensor] = deque(maxlen=2)
