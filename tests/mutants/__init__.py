@@ -214,6 +214,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(ambience.DeterminismDemanded, "global_state_unchanged", level="robust"),
     Mutant(ambience.ThreadsChanged, "global_state_unchanged", level="robust"),
     Mutant(ambience.MatmulPrecisionLowered, "global_state_unchanged", level="robust"),
+    Mutant(state.OriginsOfAnotherLayer, "independent_of_other_layers"),
     Mutant(ambience.NewMemoryRead, "right_where_deterministic"),
     Mutant(ambience.DoubledWhereDeterministic, "right_where_deterministic"),
     Mutant(ambience.LeftForTheSameThread, "differentiates_in_another_thread", level="robust"),

@@ -4,7 +4,7 @@ import ast
 import copy
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any, cast, get_args
 
@@ -47,9 +47,10 @@ class _Common:
         return self.known.get(name, _UNKNOWN)
 
 
-def _common(case: Case, *, fills_too: bool) -> _Common:
-    same = {name: getattr(case, name) for name in ("spec", "weight_layout", "compiled", "tf32", "autocast")}
-    fill = {name: getattr(case.fill, name) for name in ("name", "integral", "sparse")} if fills_too else {}
+def _common(case: Case, varied: Collection[str]) -> _Common:
+    names = ("spec", "weight_layout", "compiled", "tf32", "autocast")
+    same = {name: getattr(case, name) for name in names if name not in varied}
+    fill = {} if "fill" in varied else {name: getattr(case.fill, name) for name in ("name", "integral", "sparse")}
     return _Common({**same, "input": _Common({"dtype": case.input.dtype}), "fill": _Common(fill)})
 
 
@@ -61,8 +62,8 @@ class Known:
     device: str
     # Whether the trial is the only one.
     alone: bool
-    # Whether all fills are of one name.
-    same_fill: bool
+    # Parts of its case, such as the spec, that cases of other trials have otherwise.
+    varied: Collection[str]
     # By name, properties of the trial, and functions, that return a literal.
     attributes: dict[str, object] = field(default_factory=dict)
     functions: dict[str, object] = field(default_factory=dict)
@@ -74,7 +75,7 @@ class Known:
     def attribute(self, name: str) -> object:
         """An attribute of the trial."""
         found: dict[str, object] = {
-            "case": self.case if self.alone else _common(self.case, fills_too=self.same_fill),
+            "case": self.case if self.alone else _common(self.case, self.varied),
             "device": torch.device(self.device),
             "dtype": TORCH_DTYPES[self.case.input.dtype],
         }

@@ -29,8 +29,7 @@ def simplify(lines: Iterable[str], case: Case, device: str, instead: Mapping[str
     for node in tree.body:
         if isinstance(node, ast.ClassDef):
             node.body = _with_others(node.body, f"{node.name}.", instead)
-    fills = [part for part in ast.walk(tree) if isinstance(part, ast.Call) and called_name(part.func) == "Fill"]
-    known = Known(case, device, alone, same_fill=len(fills) == 1)
+    known = Known(case, device, alone, _varied(tree))
     drop_unused(tree, alone)
     while True:
         before = ast.dump(tree)
@@ -43,6 +42,12 @@ def simplify(lines: Iterable[str], case: Case, device: str, instead: Mapping[str
         ast.fix_missing_locations(tree)
         if ast.dump(tree) == before:
             return _written(tree)
+
+
+def _varied(tree: ast.Module) -> set[str]:
+    """The parts of a case that some call replaces."""
+    calls = (part for part in ast.walk(tree) if isinstance(part, ast.Call) and called_name(part.func) == "replace")
+    return {keyword.arg for call in calls for keyword in call.keywords if keyword.arg}
 
 
 def _written(tree: ast.Module) -> list[str]:
