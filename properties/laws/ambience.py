@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import torch
 
+from properties.cases.other_layers import of_other_layers
 from properties.laws.law import law
 from properties.trials.comparison import Expectation
 from properties.trials.settings import SETTINGS
@@ -91,6 +92,24 @@ def right_where_deterministic(trial: Trial) -> None:
         if gradient is not None:
             what = f"values of the {name} gradient are wrong where algorithms are deterministic"
             trial.close(what, gradient, trial.expected_gradient(name), name)
+
+
+@law("C14", on="drawn")
+def independent_of_other_layers(trial: Trial) -> None:
+    """Layers that are built and called one after another, each like this one but for one thing, are right each.
+
+    Catches what layers share and look up by too little: caches of grids, indices, kernels and parameters.
+    """
+    trial.close("output values are wrong", trial.tokens, trial.expected_tokens)
+    for what, case in of_other_layers(trial.case).items():
+        if trial.is_for(case):
+            other = Trial(case, trial.implementation, str(trial.device))
+            found = other.call(other.make_layer(), other.make_input(), f"forward of a layer with {what}")
+            whose = f"of a layer with {what}, called after this one,"
+            tokens = trial.shaped(f"the output {whose} has the wrong shape", found, case.output_shape)
+            trial.close(f"output values {whose} are wrong", tokens, other.expected_tokens)
+    tokens = trial.embed(trial.layer, trial.make_input(), "forward after other layers")
+    trial.close("output values are wrong after other layers were called", tokens, trial.expected_tokens)
 
 
 @law("H4", on="drawn", as_built=True)
