@@ -9,9 +9,10 @@ from properties.trials.settings import undisturbed
 from tests.helpers.model_sizes import DTYPES, LAYERS, LINEAR, MODELS, PATCHIFY, WANTED, wrong
 
 
+# Layers come first, so that they share what is right.
+@pytest.mark.parametrize("layer", LAYERS)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("layer", LAYERS)
 def test_eager(layer: str, model: str, dtype: str) -> None:
     for wanted in WANTED if dtype == "float32" else ("all gradients",):
         with undisturbed("cpu"):
