@@ -92,13 +92,9 @@ def cases_of(plan: "Plan", shard: str) -> tuple[Case, ...]:
     first, most = number_of(shard) * KINDS[kind], KINDS[kind]
     if kind == RANDOM:
         found = _random(plan.seed, shard, min(most, plan.cases - first), plan.dtypes, plan.domain)
-    elif kind == HISTORIES:
-        drawn = draw_histories(
-            f"{plan.seed}/{shard}", min(most, HISTORIES_FOR_A_CASE * plan.cases - first), plan.dtypes
-        )
-        found = tuple(map(plan.domain.nearest, drawn))
-    elif kind == COPIES:
-        drawn = draw_histories(f"{plan.seed}/{shard}", min(most, _copies(plan) - first), plan.dtypes, copies=True)
+    elif kind in (HISTORIES, COPIES):
+        count = HISTORIES_FOR_A_CASE * plan.cases if kind == HISTORIES else _copies(plan)
+        drawn = _histories(plan.seed, shard, min(most, count - first), plan.dtypes)
         found = tuple(map(plan.domain.nearest, drawn))
     elif is_small(kind):
         shapes = shapes_of(plan, shard)
@@ -150,6 +146,11 @@ def steered_cases(plan: "Plan", kind: str) -> tuple[Case, ...]:
 @lru_cache(maxsize=2 * SHARDS_LOOKED_AT)
 def _random(seed: int, shard: str, count: int, dtypes: tuple[str, ...], domain: Domain) -> tuple[Case, ...]:
     return tuple(map(domain.nearest, draw_cases(f"{seed}/{shard}", count, dtypes)))
+
+
+@lru_cache(maxsize=2 * SHARDS_LOOKED_AT)
+def _histories(seed: int, shard: str, count: int, dtypes: tuple[str, ...]) -> tuple[Case, ...]:
+    return tuple(draw_histories(f"{seed}/{shard}", count, dtypes, copies=kind_of(shard) == COPIES))
 
 
 @cache

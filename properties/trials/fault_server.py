@@ -5,9 +5,11 @@ of a number of threads, since kernels differ by it, a script's path and its argu
 script ended: its exit status, or the negative number of the signal that ended it.
 """
 
+import importlib
 import json
 import os
 import sys
+from pathlib import Path
 from runpy import run_path
 from typing import IO
 
@@ -18,9 +20,13 @@ import torch
 def serve(questions: IO[str], answers: IO[str]) -> None:
     """Answer until nothing more can come."""
     for line in questions:
+        threads, script, *arguments = json.loads(line)
+        if "torch.compile" in Path(script).read_text():
+            # Before the fork, so that it is imported once: that takes longer than most scripts.
+            importlib.import_module("torch._inductor.compile_fx")
         child = os.fork()
         if child == 0:
-            _run(*json.loads(line))
+            _run(threads, script, *arguments)
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), file=answers, flush=True)
 
