@@ -4,7 +4,7 @@ import ast
 from dataclasses import dataclass
 
 from properties.failures.scripts.folding import Known, evaluated, is_literal
-from properties.failures.scripts.syntax import called_name, dotted, functions, is_stored, loaded
+from properties.failures.scripts.syntax import called_name, dotted, functions, is_stored, loaded, walk
 
 
 def settle_arguments(tree: ast.Module, known: Known) -> None:
@@ -29,7 +29,8 @@ def settle_arguments(tree: ast.Module, known: Known) -> None:
             alike = len({one and ast.dump(one) for one in given}) == 1
             if first is not None and is_literal(first) and alike:
                 known.arguments[function.name, parameter] = evaluated(first)
-        unread = [name for name in calls.parameters if name not in loaded(function)]
+        read = loaded(function)
+        unread = [name for name in calls.parameters if name not in read]
         for call in calls.found:
             call.args = [one for one, name in zip(call.args, calls.positional, strict=False) if name not in unread]
             call.keywords = [one for one in call.keywords if one.arg not in unread]
@@ -82,8 +83,9 @@ def _uses(tree: ast.Module) -> _Uses:
     found: _Uses = {}
     for node in tree.body:
         in_trial = isinstance(node, ast.ClassDef) and node.name == "Trial"
-        calls = {id(part.func): part for part in ast.walk(node) if isinstance(part, ast.Call)}
-        for part in ast.walk(node):
+        parts = walk(node)
+        calls = {id(part.func): part for part in parts if isinstance(part, ast.Call)}
+        for part in parts:
             if isinstance(part, ast.Name | ast.Attribute) and not is_stored(part):
                 holder = dotted(part.value) if isinstance(part, ast.Attribute) else None
                 holder = "trial" if holder == "self" and in_trial else holder

@@ -13,7 +13,7 @@ import torch
 from oracles import rounding
 from properties.cases.case import Case
 from properties.cases.history import Step
-from properties.failures.scripts.syntax import Without, called_name, calls, dotted, is_stored, loaded
+from properties.failures.scripts.syntax import Without, called_name, calls, dotted, is_stored, loaded, walk
 from properties.trials.tensors import TORCH_DTYPES
 
 
@@ -111,8 +111,8 @@ class _Folded(ast.NodeTransformer):
         self.script = script
         # Functions that do nothing.
         self.empty = empty
-        stored = [part.id for part in ast.walk(function) if isinstance(part, ast.Name) and is_stored(part)]
-        given = {part.arg for part in ast.walk(function.args) if isinstance(part, ast.arg)}
+        stored = [part.id for part in walk(function) if isinstance(part, ast.Name) and is_stored(part)]
+        given = {part.arg for part in walk(function.args) if isinstance(part, ast.arg)}
         self.known = {name: value for name, value in known.items() if name not in stored}
         self.once = {name for name in stored if stored.count(name) == 1} - given
         # Assignments of what is known, which are dropped where no use of the variable is left.
@@ -145,7 +145,7 @@ class _Folded(ast.NodeTransformer):
             return [*ran, *self.block(node.body if test else node.orelse)]
         node.test, node.body = self.visit(node.test), self.block(node.body)
         node.orelse = self.block(node.orelse) if node.orelse else []
-        has_effect = any(isinstance(part, ast.Call) for part in ast.walk(node.test))
+        has_effect = any(isinstance(part, ast.Call) for part in walk(node.test))
         empty = all(isinstance(one, ast.Pass) for one in (*node.body, *node.orelse))
         return [] if empty and not has_effect else node
 
@@ -192,7 +192,7 @@ class _Folded(ast.NodeTransformer):
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         # One inside of another has names of its own.
-        given = {part.arg for part in ast.walk(node.args) if isinstance(part, ast.arg)}
+        given = {part.arg for part in walk(node.args) if isinstance(part, ast.arg)}
         kept, self.known = self.known, {name: value for name, value in self.known.items() if name not in given}
         self.generic_visit(node)
         self.known = kept

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from functools import cache
 from types import ModuleType
 
+from properties.failures.scripts.syntax import walk
+
 OURS = ("oracles", "properties")
 # Modules of laws of one's own, which are taken apart like ours.
 _OF_LAWS: set[str] = set()
@@ -39,7 +41,7 @@ def _module(name: str) -> _Module:
                 module.definitions[node.name] = node
             case ast.Assign() | ast.AnnAssign():
                 for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                    for part in ast.walk(target):
+                    for part in walk(target):
                         if isinstance(part, ast.Name):
                             module.definitions[part.id] = node
             case ast.Import():
@@ -124,11 +126,11 @@ class _Renamed(ast.NodeTransformer):
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         node.decorator_list = [self.visit(one) for one in node.decorator_list]
-        parts = [part for statement in node.body for part in ast.walk(statement)]
+        parts = [part for statement in node.body for part in walk(statement)]
         stored = {part.id for part in parts if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
         stored |= {part.name for part in parts if isinstance(part, ast.FunctionDef | ast.ClassDef)}
         stored |= {part.name for part in parts if isinstance(part, ast.MatchAs | ast.ExceptHandler) and part.name}
-        given = {part.arg for part in ast.walk(node.args) if isinstance(part, ast.arg)}
+        given = {part.arg for part in walk(node.args) if isinstance(part, ast.arg)}
         node.args = self.visit(node.args)
         self.local.append(stored | given)
         node.body = [self.visit(one) for one in node.body]
@@ -136,7 +138,7 @@ class _Renamed(ast.NodeTransformer):
         return node
 
     def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
-        self.local.append({part.arg for part in ast.walk(node.args) if isinstance(part, ast.arg)})
+        self.local.append({part.arg for part in walk(node.args) if isinstance(part, ast.arg)})
         self.generic_visit(node)
         self.local.pop()
         return node

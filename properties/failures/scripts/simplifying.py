@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from properties.cases.case import Case
 from properties.failures.scripts.arguments import settle_arguments
 from properties.failures.scripts.folding import Known, evaluated, fold, is_literal
-from properties.failures.scripts.syntax import called_name, functions, is_stored
+from properties.failures.scripts.syntax import called_name, functions, is_stored, walk
 from properties.failures.scripts.unused import drop_unused
 
 
@@ -31,8 +31,9 @@ def simplify(lines: Iterable[str], case: Case, device: str, instead: Mapping[str
             node.body = _with_others(node.body, f"{node.name}.", instead)
     known = Known(case, device, alone, _varied(tree))
     drop_unused(tree, alone)
+    after = ast.dump(tree)
     while True:
-        before = ast.dump(tree)
+        before = after
         _find_constants(tree, known)
         empty = {function.name for function, _ in functions(tree) if isinstance(function.body[0], ast.Pass)}
         for function, names in functions(tree):
@@ -40,13 +41,14 @@ def simplify(lines: Iterable[str], case: Case, device: str, instead: Mapping[str
         drop_unused(tree, alone)
         settle_arguments(tree, known)
         ast.fix_missing_locations(tree)
-        if ast.dump(tree) == before:
+        after = ast.dump(tree)
+        if after == before:
             return _written(tree)
 
 
 def _varied(tree: ast.Module) -> set[str]:
     """The parts of a case that some call replaces."""
-    calls = (part for part in ast.walk(tree) if isinstance(part, ast.Call) and called_name(part.func) == "replace")
+    calls = (part for part in walk(tree) if isinstance(part, ast.Call) and called_name(part.func) == "replace")
     return {keyword.arg for call in calls for keyword in call.keywords if keyword.arg}
 
 
@@ -74,7 +76,7 @@ def _with_others(body: list[ast.stmt], prefix: str, instead: Mapping[str, str]) 
 
 def _find_constants(tree: ast.Module, known: Known) -> None:
     """Note names of the script that stand for a literal, or for a dictionary, once and for all."""
-    stored = [part.id for part in ast.walk(tree) if isinstance(part, ast.Name) and is_stored(part)]
+    stored = [part.id for part in walk(tree) if isinstance(part, ast.Name) and is_stored(part)]
     for node in tree.body:
         if not isinstance(node, ast.Assign) or len(node.targets) > 1:
             continue

@@ -5,6 +5,19 @@ from collections.abc import Callable
 from typing import Any
 
 
+def walk(tree: ast.AST) -> list[ast.AST]:
+    """All nodes, as ``ast.walk`` orders them, in a fraction of its time; without what only says how names are used."""
+    found = [tree]
+    for node in found:
+        for field in node._fields:
+            value = getattr(node, field, None)
+            if isinstance(value, list):
+                found += [one for one in value if isinstance(one, ast.AST)]
+            elif isinstance(value, ast.AST) and field != "ctx":
+                found.append(value)
+    return found
+
+
 def functions(tree: ast.Module) -> list[tuple[ast.FunctionDef, tuple[str, ...]]]:
     """Every function and method of a script, and the names by which it knows the trial."""
     found: list[tuple[ast.FunctionDef, tuple[str, ...]]] = []
@@ -13,7 +26,7 @@ def functions(tree: ast.Module) -> list[tuple[ast.FunctionDef, tuple[str, ...]]]
         own = ("self",) if isinstance(node, ast.ClassDef) and node.name == "Trial" else ()
         for one in members:
             if isinstance(one, ast.FunctionDef):
-                given = [argument.arg for argument in ast.walk(one.args) if isinstance(argument, ast.arg)]
+                given = [argument.arg for argument in walk(one.args) if isinstance(argument, ast.arg)]
                 found.append((one, (*own, *(["trial"] if "trial" in given else []))))
     return found
 
@@ -56,18 +69,20 @@ def is_stored(node: ast.AST) -> bool:
 
 def loaded(tree: ast.AST) -> set[str]:
     """The names that are read."""
-    return {part.id for part in ast.walk(tree) if isinstance(part, ast.Name) and not is_stored(part)}
+    return {part.id for part in walk(tree) if isinstance(part, ast.Name) and not is_stored(part)}
 
 
 def globals_of(node: ast.AST) -> set[str]:
     """Names that are read from outside of a definition."""
     if isinstance(node, ast.ClassDef):
         return set().union(*map(loaded, (*node.decorator_list, *node.bases)), *map(globals_of, node.body))
+    parts = walk(node)
+    names = [part for part in parts if isinstance(part, ast.Name)]
     local: set[str] = set()
     if isinstance(node, ast.FunctionDef):
-        local |= {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
-        local |= {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and is_stored(part)}
-    return loaded(node) - local
+        local |= {part.arg for part in parts if isinstance(part, ast.arg)}
+        local |= {part.id for part in names if is_stored(part)}
+    return {part.id for part in names if not is_stored(part)} - local
 
 
 def called_name(node: ast.expr) -> str:

@@ -2,7 +2,7 @@
 
 import ast
 
-from properties.failures.scripts.syntax import Without, dotted, globals_of, is_stored
+from properties.failures.scripts.syntax import Without, dotted, globals_of, is_stored, walk
 
 
 def drop_unused(tree: ast.Module, alone: bool) -> None:
@@ -43,7 +43,7 @@ def _defined(node: ast.stmt) -> list[str]:
         case ast.Import(names=imported) | ast.ImportFrom(names=imported):
             return [(alias.asname or alias.name).partition(".")[0] for alias in imported]
         case ast.Assign(targets=targets):
-            parts = [part for target in targets for part in ast.walk(target)]
+            parts = [part for target in targets for part in walk(target)]
             return [part.id for part in parts if isinstance(part, ast.Name) and is_stored(part)]
     return []
 
@@ -54,14 +54,15 @@ def _attributes_read(tree: ast.Module) -> tuple[set[str], set[str]]:
     of_trial: set[str] = set()
     for node in tree.body:
         in_trial = isinstance(node, ast.ClassDef) and node.name == "Trial"
+        parts = walk(node)
         noted_anew = {
             id(part)
-            for note in ast.walk(node)
+            for note in parts
             if isinstance(note, ast.Assign) and isinstance(note.targets[0], ast.Attribute)
-            for part in ast.walk(note.value)
+            for part in walk(note.value)
             if isinstance(part, ast.Attribute) and dotted(part) == dotted(note.targets[0]) != ""
         }
-        for part in ast.walk(node):
+        for part in parts:
             if isinstance(part, ast.Attribute) and not is_stored(part) and id(part) not in noted_anew:
                 anywhere.add(part.attr)
                 if dotted(part.value) == "trial" or (in_trial and dotted(part.value) == "self"):
