@@ -123,8 +123,8 @@ def _extended(
             level = turn.pop()
         else:
             open_to = ~settled & (left[0].any(axis=0) | left[1].any(axis=0))
-            options = np.flatnonzero(open_to & ~dear if (open_to & ~dear).any() else open_to)
-            level = int(options[np.argmax((gains * _TIES + ties)[options])])
+            cheap = open_to & ~dear
+            level = int(np.where(cheap if cheap.any() else open_to, gains * _TIES + ties, -1).argmax())
             left = _within(left, [level])
         gains += _gains(missing, level, chosen)
         chosen.append(level)
@@ -134,8 +134,10 @@ def _extended(
 
 def _gains(missing: NDArray[np.int64], level: int, chosen: list[int]) -> NDArray[np.int64]:
     """What each level reaches more once another one has been added to those that are chosen, in any order of them."""
-    others = missing.ndim - 2
-    return np.asarray((others + 1) * missing[level][_among(chosen, others)].sum(axis=tuple(range(others))))
+    gains, others = missing[level], missing.ndim - 2
+    for _ in range(others):
+        gains = gains[chosen].sum(axis=0)
+    return np.asarray((others + 1) * gains)
 
 
 def _costs(strength: int) -> NDArray[np.int64]:

@@ -369,22 +369,23 @@ def boxes(space: Space) -> tuple[Bools, Bools]:
     One level of each factor may be chosen from a row of the first table and from a row of the second one.
     """
     numeric = np.concatenate([np.zeros((0, len(NUMBER)), dtype=bool), *_numeric_rows(space)])
+    # As bits, which are merged ten times, and sorted a hundred times as fast.
+    packed = np.packbits(numeric, axis=1)
     # The factor first that leaves the fewest boxes.
     for factor in ("stride", *(factor for factor in LEVELS if factor not in (*BESIDE, "stride"))):
-        numeric = _merged(numeric, [NUMBER[factor, level] for level in LEVELS[factor]])
-    return numeric, _rows_beside(space.domain)
+        packed = _merged(packed, [NUMBER[factor, level] for level in LEVELS[factor]])
+    return np.unpackbits(packed, axis=1, count=len(NUMBER)).astype(bool), _rows_beside(space.domain)
 
 
-def _merged(rows: Bools, along: list[int]) -> Bools:
+def _merged(packed: NDArray[np.uint8], along: list[int]) -> NDArray[np.uint8]:
     """Boxes that differ in the levels of one factor alone, made one."""
-    others = rows.copy()
-    others[:, along] = False
-    # As bytes, which are sorted a hundred times as fast.
-    packed = np.packbits(others, axis=1)
-    _, group = np.unique(packed.view(f"V{packed.shape[1]}").ravel(), return_inverse=True)
+    if len(packed) == 0:
+        return packed
+    others = packed & np.packbits([level not in along for level in range(len(NUMBER))])
+    _, group = np.unique(others.view(f"V{others.shape[1]}").ravel(), return_inverse=True)
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    return np.asarray(np.logical_or.reduceat(rows[order], starts, axis=0)) if len(rows) else rows
+    return np.asarray(np.bitwise_or.reduceat(packed[order], starts, axis=0))
 
 
 @cache

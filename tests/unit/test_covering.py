@@ -204,7 +204,7 @@ def reached_by(plan: Plan) -> Bools:
     [
         (BOTH, 2, {"seed": 1}),
         (("contract",), 2, {"seed": 3, "cases": 1}),
-        (("contract",), 2, {"seed": 1, "dtypes": ["float32"]}),
+        (("contract",), 2, {"seed": 1, "cases": 60, "dtypes": ["float32"]}),
         (BOTH, 3, {"seed": 4, "cases": 60, "dtypes": ["bfloat16"]}),
     ],
 )
@@ -230,21 +230,21 @@ def test_nothing_is_steered_where_nothing_is_drawn() -> None:
     assert kinds(make_plan(Patchify, seed=7, only=["compiled_values"])) == compiled
 
 
-@pytest.mark.parametrize("strength", [0, 2])
-def test_shards_are_cut_evenly(strength: int) -> None:
-    plan = make_plan(Patchify, seed=7, cases=320, strength=strength, dtypes=["float64"])
+@pytest.mark.parametrize(("strength", "cases", "compiled"), [(0, 320, 2), (2, 60, 1)])
+def test_shards_are_cut_evenly(strength: int, cases: int, compiled: int) -> None:
+    plan = make_plan(Patchify, seed=7, cases=cases, strength=strength, dtypes=["float64"])
     sizes: dict[str, list[int]] = {}
     for shard in plan.shards:
-        cases = plan.cases_of(shard)
-        assert list(cases) == (list(cases) if shard == "landmarks" else [f"{shard}/{i}" for i in range(len(cases))])
-        sizes.setdefault(shard.rstrip("0123456789"), []).append(len(cases))
+        found = plan.cases_of(shard)
+        assert list(found) == (list(found) if shard == "landmarks" else [f"{shard}/{i}" for i in range(len(found))])
+        sizes.setdefault(shard.rstrip("0123456789"), []).append(len(found))
     for kind, most in KINDS.items():
         *full, last = sizes.get(kind, [1])
         assert set(full) <= {most}
         assert 0 < last <= most
-    assert sum(sizes["random"]) == 320
+    assert sum(sizes["random"]) == cases
     # One in so many of sequences, images and volumes, rounded up.
-    assert [sum(sizes[f"compiled{data_dim}D-"]) for data_dim in (1, 2, 3)] == [2, 2, 2]
+    assert [sum(sizes[f"compiled{data_dim}D-"]) for data_dim in (1, 2, 3)] == [compiled] * 3
 
 
 def test_compilations_are_bounded() -> None:
