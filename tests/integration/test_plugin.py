@@ -98,37 +98,21 @@ def test_fails_with_the_message(pytester: pytest.Pytester) -> None:
     assert lines[-2] == f"zero_input_gives_bias: patchify-verify replay records/{record.name}"
 
 
-def test_xdist_gives_the_same_table(pytester: pytest.Pytester) -> None:
+def test_xdist_shares_a_fresh_seed_and_gives_the_same_table(pytester: pytest.Pytester) -> None:
     arguments = (
-        *("--patchify-implementation", "layers:BiasTwice", "--patchify-cases", "60", "--patchify-seed", "7"),
-        *("--patchify-strength", "0"),
+        *("--patchify-implementation", "layers:BiasTwice", "--patchify-cases", "60", "--patchify-strength", "0"),
         *("--patchify-only", "zero_input_gives_bias,right_after_any_history", "--patchify-dtypes", "float64"),
     )
-    alone = run(pytester, *arguments)
-    alone.assert_outcomes(failed=5)
     shared = run_apart(pytester, *arguments, "-n", "2")
     shared.assert_outcomes(failed=5)
+    found = re.search(r"^patchify: run seed (\d+): ", shared.stdout.str(), flags=re.MULTILINE)
+    assert found
+    alone = run(pytester, *arguments, "--patchify-seed", found[1])
+    alone.assert_outcomes(failed=5)
     assert alone.ret == shared.ret == pytest.ExitCode.TESTS_FAILED
     assert table(shared) == table(alone)
-    verdict = r"FAILED: layers:BiasTwice: 0 of 2 properties held in \d+ checks on \d+ cases \(run seed 7\)"
+    verdict = rf"FAILED: layers:BiasTwice: 0 of 2 properties held in \d+ checks on \d+ cases \(run seed {found[1]}\)"
     assert re.fullmatch(verdict, table(alone)[-1])
-
-
-def test_fresh_seed_is_shared_by_the_workers(pytester: pytest.Pytester) -> None:
-    # How often each of these says something depends on the cases that are drawn.
-    names = ("shift", "sample_permutation", "channel_permutation", "axis_permutation")
-    only = ",".join(f"commutes_with_{name}" for name in names)
-    arguments = (
-        *("--patchify-cases", "100", "--patchify-strength", "0"),
-        *("--patchify-only", only, "--patchify-dtypes", "float64"),
-    )
-    result = run_apart(pytester, *arguments, "-n", "2")
-    assert result.ret == pytest.ExitCode.OK
-    found = re.search(r"^patchify: run seed (\d+): ", result.stdout.str(), flags=re.MULTILINE)
-    assert found
-    assert table(result)[-1].endswith(f" checks on 100 cases (run seed {found[1]})")
-    again = run(pytester, *arguments, "--patchify-seed", found[1])
-    assert table(again) == table(result)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +136,7 @@ def test_fresh_seed_is_shared_by_the_workers(pytester: pytest.Pytester) -> None:
             ("--patchify-expected-failure", "homogeneous"),
             "*error: argument --patchify-expected-failure: expected PROPERTY=REASON, got 'homogeneous'",
         ),
+        (("--patchify-shards", "0"), "*error: argument --patchify-shards: expected a number, at least 1, got '0'"),
     ],
 )
 def test_usage_errors(pytester: pytest.Pytester, arguments: tuple[str, ...], message: str) -> None:
