@@ -126,7 +126,7 @@ def test_plan_is_made_of_its_arguments() -> None:
         dtypes=["float16"],
         levels=["robust"],
         expected_failures={"homogeneous": "why"},
-        strength=3,
+        strength=0,
         scope_margin=1,
     )
     assert make_plan(**plan.arguments).to_json() == plan.to_json()
