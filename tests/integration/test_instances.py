@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from properties import CannotRun, Report, verify, verify_instance
+from properties import CannotRun, Domain, Report, verify, verify_instance
 
 ONLY = ("values_exact", "right_as_built", "weight_gradient_exact", "right_after_any_history")
 
@@ -137,6 +137,17 @@ def test_what_is_no_module_beside_the_layer_that_it_replaced() -> None:
         warnings.simplefilter("ignore", DeprecationWarning)
         scripted = torch.jit.script(reference)
     assert beside(scripted, reference).passed
+
+
+def test_an_exported_program_at_its_size() -> None:
+    reference = nn.Conv2d(3, 5, 4, 4)
+    batch = torch.export.Dim("batch", min=1, max=64)
+    program = torch.export.export(reference, (torch.zeros(2, 3, 24, 36),), dynamic_shapes=({0: batch},))
+    one_size = Domain(data_dims=(2,), sizes=(24, 36))
+    report = beside(program.module(), reference, domain=one_size)
+    assert report.passed, report.verdict_line
+    assert any("sizes other than 24 x 36" in line for line in report.by_declaration)
+    assert not beside(program.module(), nn.Conv2d(3, 5, 4, 4), domain=one_size).passed
 
 
 @pytest.mark.parametrize(
