@@ -139,6 +139,7 @@ def test_what_is_no_module_beside_the_layer_that_it_replaced() -> None:
     assert beside(scripted, reference).passed
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of torch, about itself
 def test_an_exported_program_at_its_size() -> None:
     reference = nn.Conv2d(3, 5, 4, 4)
     batch = torch.export.Dim("batch", min=1, max=64)
