@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -182,8 +182,15 @@ class Plan:
         So the rest adds to what is known of everything, and a wrong layer is told soon.
         """
         found = [shard for shard in (REGRESSIONS, LANDMARKS, HUGE, OUTSIDE) if self.properties_of(shard)]
-        found += [shard for kind in sharding.KINDS if self.properties_of(kind) for shard in sharding.shards(self, kind)]
+        found += [
+            shard for kind in sharding.KINDS if self.properties_of(kind) for shard in sharding.shards(self.asked, kind)
+        ]
         return tuple(sorted(found, key=sharding.turn))
+
+    @property
+    def asked(self) -> sharding.Asked:
+        """What its cases follow from."""
+        return sharding.Asked(**{one.name: getattr(self, one.name) for one in fields(sharding.Asked)})
 
     @property
     def space(self) -> Space:
@@ -215,7 +222,7 @@ class Plan:
     def steered(self) -> dict[str, Any]:
         """The steered cases by the kind of their shards, as plain data."""
         kinds = [kind for kind in (STEERED, COMPILED_STEERED) if self.properties_of(kind)]
-        return {kind: [case.to_json() for case in sharding.steered_cases(self, kind)] for kind in kinds}
+        return {kind: [case.to_json() for case in sharding.steered_cases(self.asked, kind)] for kind in kinds}
 
     def with_steered(self, data: Mapping[str, Any]) -> "Plan":
         """The plan with steered cases from plain data.
@@ -317,7 +324,7 @@ class Plan:
             return inside(huge(self.dtypes), self.domain)
         if shard == OUTSIDE:
             return just_outside(self.domain)
-        return {f"{shard}/{i}": case for i, case in enumerate(sharding.cases_of(self, shard))}
+        return {f"{shard}/{i}": case for i, case in enumerate(sharding.cases_of(self.asked, shard))}
 
 
 def make_plan(

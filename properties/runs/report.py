@@ -147,7 +147,7 @@ class Report:
                 letters = [NOT_RUN if self.plan.domain.takes_shape(*shape) else EXCLUDED for shape in every]
                 inside = [place for place, letter in enumerate(letters) if letter == NOT_RUN]
                 for result in results:
-                    for place, letter in zip(shapes_of(self.plan, result.shard), result.scope, strict=False):
+                    for place, letter in zip(shapes_of(self.plan.asked, result.shard), result.scope, strict=False):
                         letters[inside[place]] = letter
                 found[data_dim] = "".join(letters)
         return found

@@ -1,10 +1,9 @@
 """Cuts the cases of a run into shards: which there are of each kind, and which cases each of them holds."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING
 
 from properties.cases import small_scope
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case
@@ -31,9 +30,6 @@ from properties.runs.shard_names import (
     name_of,
     number_of,
 )
-
-if TYPE_CHECKING:
-    from properties.runs.plan import Plan
 
 # Cases in a shard of each kind, at most. Constants, so that a run has the same cases however many workers share it; and
 # so few that workers share the last ones evenly.
@@ -71,56 +67,73 @@ MOST_COMPILATIONS = {1: 60, 2: 60, 3: 30}
 SHARDS_LOOKED_AT = 6
 
 
-def shards(plan: "Plan", kind: str) -> list[str]:
+@dataclass(frozen=True)
+class Asked:
+    """What the cases of a run follow from, and nothing else does; ``properties.runs.plan`` says what it means."""
+
+    seed: int
+    cases: int
+    device: str
+    dtypes: tuple[str, ...]
+    domain: Domain
+    strength: int
+    scope_margin: int
+    scope_sample: int
+    chosen: Mapping[str, tuple[Case, ...]]
+
+
+def shards(asked: Asked, kind: str) -> list[str]:
     """The names of the shards of a kind."""
     if kind == RANDOM:
-        count = plan.cases
+        count = asked.cases
     elif kind == HISTORIES:
-        count = HISTORIES_FOR_A_CASE * plan.cases
+        count = HISTORIES_FOR_A_CASE * asked.cases
     elif kind == COPIES:
-        count = _copies(plan)
+        count = _copies(asked)
     elif is_small(kind):
-        count = len(_shapes(plan, kind))
+        count = len(_shapes(asked, kind))
     else:
-        count = len(_every(plan, kind))
+        count = len(_every(asked, kind))
     return [name_of(kind, number) for number in range(math.ceil(count / KINDS[kind]))]
 
 
-def cases_of(plan: "Plan", shard: str) -> tuple[Case, ...]:
+def cases_of(asked: Asked, shard: str) -> tuple[Case, ...]:
     """The cases of a shard: a function of seed, domain, dtypes, number of cases, strength, margin and device alone."""
     kind = kind_of(shard)
     first, most = number_of(shard) * KINDS[kind], KINDS[kind]
     if kind == RANDOM:
-        found = _random(plan.seed, shard, min(most, plan.cases - first), plan.dtypes, plan.domain)
+        found = _random(asked.seed, shard, min(most, asked.cases - first), asked.dtypes, asked.domain)
     elif kind in (HISTORIES, COPIES):
-        count = HISTORIES_FOR_A_CASE * plan.cases if kind == HISTORIES else _copies(plan)
-        drawn = _histories(plan.seed, shard, min(most, count - first), plan.dtypes)
-        found = tuple(map(plan.domain.nearest, drawn))
+        count = HISTORIES_FOR_A_CASE * asked.cases if kind == HISTORIES else _copies(asked)
+        drawn = _histories(asked.seed, shard, min(most, count - first), asked.dtypes)
+        found = tuple(map(asked.domain.nearest, drawn))
     elif is_small(kind):
-        shapes = shapes_of(plan, shard)
-        found = tuple(small_scope.small_scope(data_dim_of(kind), plan.dtypes, plan.scope_margin, shapes, plan.domain))
+        shapes = shapes_of(asked, shard)
+        found = tuple(
+            small_scope.small_scope(data_dim_of(kind), asked.dtypes, asked.scope_margin, shapes, asked.domain)
+        )
     else:
-        found = _every(plan, kind)[first : first + most]
-    if plan.device.startswith("cuda") and kind in (RANDOM, STEERED):
+        found = _every(asked, kind)[first : first + most]
+    if asked.device.startswith("cuda") and kind in (RANDOM, STEERED):
         found = tuple(_with_tf32(case) if i % 2 else case for i, case in enumerate(found))
     return found
 
 
-def shapes_of(plan: "Plan", shard: str) -> range:
+def shapes_of(asked: Asked, shard: str) -> range:
     """The shapes of a shard of the small scope, by their numbers."""
     first = number_of(shard) * KINDS[kind_of(shard)]
-    return _shapes(plan, shard)[first : first + KINDS[kind_of(shard)]]
+    return _shapes(asked, shard)[first : first + KINDS[kind_of(shard)]]
 
 
-def _shapes(plan: "Plan", kind: str) -> range:
+def _shapes(asked: Asked, kind: str) -> range:
     """The shapes of the small scope that are checked, by their numbers."""
-    every = small_scope.count(data_dim_of(kind), plan.scope_margin, plan.domain)
-    return range(plan.seed % plan.scope_sample, every, plan.scope_sample)
+    every = small_scope.count(data_dim_of(kind), asked.scope_margin, asked.domain)
+    return range(asked.seed % asked.scope_sample, every, asked.scope_sample)
 
 
-def _copies(plan: "Plan") -> int:
+def _copies(asked: Asked) -> int:
     """How many histories are drawn with copies in them."""
-    return math.ceil(plan.cases / CASES_FOR_A_COPY)
+    return math.ceil(asked.cases / CASES_FOR_A_COPY)
 
 
 def turn(shard: str) -> tuple[int, int]:
@@ -129,18 +142,18 @@ def turn(shard: str) -> tuple[int, int]:
     return (number_of(shard) if kind in KINDS else 0), _ORDER.index(kind)
 
 
-def _every(plan: "Plan", kind: str) -> tuple[Case, ...]:
+def _every(asked: Asked, kind: str) -> tuple[Case, ...]:
     """The cases of all shards of a kind that is compiled or steered."""
     if kind in (STEERED, COMPILED_STEERED):
-        return steered_cases(plan, kind)
-    return _compiled(plan.seed, data_dim_of(kind), plan.cases, plan.dtypes, plan.domain)
+        return steered_cases(asked, kind)
+    return _compiled(asked.seed, data_dim_of(kind), asked.cases, asked.dtypes, asked.domain)
 
 
-def steered_cases(plan: "Plan", kind: str) -> tuple[Case, ...]:
-    """The steered cases of a plan, in shards of a kind."""
-    if kind in plan.chosen:
-        return plan.chosen[kind]
-    return _steered(plan.seed, kind, plan.cases, plan.dtypes, plan.strength, plan.domain)
+def steered_cases(asked: Asked, kind: str) -> tuple[Case, ...]:
+    """The steered cases of a asked, in shards of a kind."""
+    if kind in asked.chosen:
+        return asked.chosen[kind]
+    return _steered(asked.seed, kind, asked.cases, asked.dtypes, asked.strength, asked.domain)
 
 
 @lru_cache(maxsize=2 * SHARDS_LOOKED_AT)
