@@ -257,7 +257,7 @@ def test_progress_on_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch:
 
 
 def test_progress_without_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("properties.reports.progress._PAUSE", 0.0)
+    monkeypatch.setattr("properties.runs.progress._PAUSE", 0.0)
     _, _, errors = run(capsys, *CHEAP, "--seed", "7")
     told = errors.splitlines()
     assert told[0] == "0 of 1 shards, 1 cases, random cases"

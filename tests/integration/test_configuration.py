@@ -120,8 +120,7 @@ def test_what_repeats_a_failure_says_what_is_configured(project: Path, capsys: p
 def test_pytest_takes_it_where_it_judges_the_contract(pytester: pytest.Pytester) -> None:
     pytester.makepyprojecttoml(f"[tool.patchify]\n{CHEAP}")
     command = ("--pyargs", "properties", "-p", "no:cacheprovider", "--patchify-cases", "9")
-    for more in ((), ("-n", "1")):
-        result = pytester.runpytest_subprocess(*command, *more)
+    for result in (pytester.runpytest_inprocess(*command), pytester.runpytest_subprocess(*command, "-n", "1")):
         result.assert_outcomes(passed=1)
         result.stdout.fnmatch_lines(
             [
@@ -131,11 +130,11 @@ def test_pytest_takes_it_where_it_judges_the_contract(pytester: pytest.Pytester)
             ]
         )
     pytester.makepyprojecttoml("[tool.patchify]\nnope = 1\n")
-    result = pytester.runpytest_subprocess(*command)
+    result = pytester.runpytest_inprocess(*command)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: [[]tool.patchify[]] in *pyproject.toml names 'nope', *"])
     pytester.makepyfile("def test_own():\n    pass\n")
-    pytester.runpytest_subprocess().assert_outcomes(passed=1)
+    pytester.runpytest_inprocess().assert_outcomes(passed=1)
 
 
 def test_no_law_is_of_a_version_to_come() -> None:

@@ -101,11 +101,10 @@ def test_readme_as_written(project: Path) -> None:
     python = project / ".venv/bin/python"
     printed = run(python, "-m", "patchify_harness", *by_command[1:], cwd=project)
     assert "PASSED: my_layer:layer: " in printed
-    few = ("--patchify-cases", "5", "--patchify-scope-sample", "400")
+    few = ("--patchify-cases", "5", "--patchify-only", "values_exact")
     assert "PASSED: my_layer:layer: " in run(python, "-m", *by_pytest, *few, cwd=project)
-    for shown, tried in {'"cases": 60': '"cases": 5', '"scope_sample": 20': '"scope_sample": 400'}.items():
-        assert shown in suite
-        suite = suite.replace(shown, tried)
+    assert '"cases": 60' in suite
+    suite = suite.replace('"cases": 60', '"cases": 5, "only": ["homogeneous"]')
     (project / "test_layer.py").write_text(suite)
     assert " passed" in run(python, "-m", "pytest", "-q", "test_layer.py", cwd=project)
     (configured,) = (block.split("```")[0] for block in section.split("```toml\n")[1:])
