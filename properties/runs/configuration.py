@@ -32,13 +32,15 @@ def configuration() -> tuple[Path, dict[str, Any]] | None:
     for folder in (Path.cwd(), *Path.cwd().parents):
         file = folder / "pyproject.toml"
         try:
-            table = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("patchify")
+            tool = tomllib.loads(file.read_text(encoding="utf-8")).get("tool")
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
             raise CannotRun(f"{file} cannot be read: {error}") from error
-        if table is not None:
-            return file, table
+        if isinstance(tool, dict) and "patchify" in tool:
+            if not isinstance(tool["patchify"], dict):
+                raise CannotRun(f"{_TABLE} in {file} must be a table, got {tool['patchify']!r}")
+            return file, tool["patchify"]
     return None
 
 
@@ -83,9 +85,8 @@ def configured_flags() -> frozenset[str]:
 
 
 def words_on(configured: Iterable[str]) -> str:
-    """What is said of options that the project configures, by the names of their members."""
-    flags = ", ".join(name.replace("_", "-") for name in configured)
-    return f"from {_TABLE}: {flags}" if flags else ""
+    """What is said of options that the project configures, by the names of their members, at least one."""
+    return f"from {_TABLE}: {', '.join(name.replace('_', '-') for name in configured)}"
 
 
 def _words(option: Option, value: Any) -> Iterator[str]:

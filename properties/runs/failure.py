@@ -3,7 +3,7 @@
 import json
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,32 +120,32 @@ def failure_from(plan: Plan, record: Record, regressions: Path | None = None) ->
 
 def whole_run_command(plan: Plan) -> str:
     """What to type, or to call, to repeat a run, all parts of it."""
-    asked = plan.arguments
-    told = [option for option in PLANNED if option.argument != "implementation" and _must_be_said(option, asked)]
-    return _command(plan, {option: asked[option.argument] for option in told})
+    return _command(plan, [option for option in PLANNED if option.argument != "implementation"], plan.arguments)
 
 
 def run_command(plan: Plan, prop: Law) -> str:
     """What to type, or to call, to run the same cases again and see the property fail."""
     asked = plan.arguments | {"only": [prop.name]}
-    told = [option for option in PLANNED if option.repeated != "never" and _must_be_said(option, asked)]
-    return _command(plan, {option: asked[option.argument] for option in told})
+    return _command(plan, [option for option in PLANNED if option.repeated != "never"], asked)
 
 
-def _must_be_said(option: Option, asked: Mapping[str, Any]) -> bool:
-    """Whether a command would do something else without an option, in the project that is worked on, too."""
-    value = asked[option.argument]
-    usual = list(option.default) if isinstance(option.default, tuple) else option.default
-    return value not in (None, {}) and (
-        option.repeated == "always" or value != usual or option.flag in configured_flags()
-    )
+def _command(plan: Plan, options: Iterable[Option], asked: Mapping[str, Any]) -> str:
+    """With the options without which it would do something else, in the project that is worked on, too."""
+    of_project = configured_flags()
 
+    def matters(option: Option) -> bool:
+        value = asked[option.argument]
+        usual = list(option.default) if isinstance(option.default, tuple) else option.default
+        # A switch stands on a command line where it is thrown, and cannot be said to be off.
+        overrides = option.flag in of_project and not isinstance(value, bool)
+        changes = option.repeated == "always" or value != usual or overrides
+        return value not in (None, {}) and changes
 
-def _command(plan: Plan, options: Mapping[Option, Any]) -> str:
+    told = {option: asked[option.argument] for option in options if matters(option)}
     if not plan.importable:
-        return f"verify(..., {', '.join(f'{option.argument}={value!r}' for option, value in options.items())})"
+        return f"verify(..., {', '.join(f'{option.argument}={value!r}' for option, value in told.items())})"
     words = ["patchify-verify", "run", "--implementation", plan.name]
-    for option, value in options.items():
+    for option, value in told.items():
         match value:
             case bool():
                 words.append(f"--{option.flag}")

@@ -150,7 +150,7 @@ def _every(asked: Asked, kind: str) -> tuple[Case, ...]:
 
 
 def steered_cases(asked: Asked, kind: str) -> tuple[Case, ...]:
-    """The steered cases of a asked, in shards of a kind."""
+    """The steered cases of a run, in shards of a kind."""
     if kind in asked.chosen:
         return asked.chosen[kind]
     return _steered(asked.seed, kind, asked.cases, asked.dtypes, asked.strength, asked.domain)

@@ -13,8 +13,6 @@ from typing import Any
 
 # What the harness imports, some of it late.
 OWN = ("properties", "oracles", "torch", "numpy", "hypothesis", "jsonschema", "rich")
-
-
 # Where the packages of the harness lie side by side.
 ROOT = Path(__file__).parents[2]
 

@@ -96,6 +96,18 @@ def test_nonsense_is_refused_in_a_line(
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("text", ["tool = 3\n", "[tool]\nother = 3\n"])
+def test_other_tools_are_left_alone(project: Path, text: str) -> None:
+    project.write_text(text)
+    assert configured("run") == {}
+
+
+def test_what_is_no_table_is_refused(project: Path) -> None:
+    project.write_text("[tool]\npatchify = 3\n")
+    with pytest.raises(CannotRun, match=r"\[tool.patchify\] in .*pyproject.toml must be a table, got 3"):
+        configured("run")
+
+
 def test_the_command_line_counts_more(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     project.write_text(f"[tool.patchify]\n{CHEAP}")
     assert main(["run", "--cases", "9", "--jobs", "1"]) == 0
