@@ -59,7 +59,7 @@ def _random_cases_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(implementation: Any, **changes: Any) -> Report:
-    arguments: dict[str, Any] = {"cases": 15, "seed": 3, "only": ONLY, "strength": 0} | changes
+    arguments: dict[str, Any] = {"cases": 8, "seed": 3, "only": ONLY, "strength": 0} | changes
     # In this process, whose state they change.
     return verify(implementation, jobs=0, **arguments)
 

@@ -25,19 +25,19 @@ def sequences(plan: Plan) -> list[str]:
 
 
 def test_no_two_shards_draw_the_same_sequence() -> None:
-    drawn = plan_of("patchify:Patchify", cases=500, only=["zero_input_gives_bias"])
+    drawn = plan_of("patchify:Patchify", cases=100, only=["zero_input_gives_bias"])
     compiled = plan_of("patchify:Patchify", cases=2000, only=["compiled_values"])
     plans = [replace(plan, seed=seed) for plan in (drawn, compiled) for seed in (7, 8)]
     found = [sequence for plan in plans for sequence in sequences(plan)]
-    # 10 of drawn cases; of those that are compiled 3 with one axis, 2 with two and 1 with three.
-    assert len(found) == 2 * (10 + 3 + 2 + 1)
+    # 2 of drawn cases; of those that are compiled 3 with one axis, 2 with two and 1 with three.
+    assert len(found) == 2 * (2 + 3 + 2 + 1)
     assert len(set(found)) == len(found)
 
 
 def test_data_seeds_differ_too() -> None:
-    plan = plan_of("patchify:Patchify", cases=500)
+    plan = plan_of("patchify:Patchify", cases=100)
     seeds = [case.fill.seed for shard in plan.shards for case in plan.cases_of(shard).values()]
-    assert len(set(seeds)) == len(seeds) == 500
+    assert len(set(seeds)) == len(seeds) == 100
 
 
 def test_hypothesis_seed_does_not_change_the_cases(monkeypatch: pytest.MonkeyPatch) -> None:

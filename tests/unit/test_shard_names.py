@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from torch import Tensor
 
+# Imported here, since a session in this process forgets the modules that it imports, and torch can be imported once.
+import properties.pytest_plugin.contract_run  # noqa: F401
 from patchify import Patchify
 from properties import verify
 from properties.cases import small_scope
@@ -26,7 +28,7 @@ pytest_plugins = ["pytester"]
 
 HERE = "tests.unit.test_shard_names"
 # The landmarks and the small scope, whose first shape is the smallest case of all.
-SMALL = {"only": "values_exact", "cases": "0", "dtypes": "float64", "strength": "0", "seed": "7"}
+SMALL = {"only": "values_exact", "cases": "0", "dtypes": "float64", "strength": "0", "seed": "7", "scope-sample": "500"}
 LAYERS = """
 import patchify
 
@@ -133,9 +135,8 @@ def test_by_pytest(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(layers=LAYERS)
     command = [word for name, value in SMALL.items() for word in (f"--patchify-{name}", value)]
     command += ["--patchify-implementation", "layers:Doubles", "--patchify-regressions", "records"]
-    result = pytester.runpytest_subprocess(
-        *("--pyargs", "properties", "-p", "no:cacheprovider", "-k", "small1D-0", "--patchify-no-shrink"), *command
-    )
+    command += ["--pyargs", "properties", "-p", "no:cacheprovider", "-k", "small1D-0", "--patchify-no-shrink"]
+    result = pytester.runpytest_inprocess(*command)
     result.assert_outcomes(failed=1, deselected=result.parseoutcomes()["deselected"])
     (path,) = (pytester.path / "records").iterdir()
     assert read_record(path).shard == "small1D-0"
