@@ -20,8 +20,9 @@ from typing import Any
 
 from properties.runs.journal import Journal
 from properties.runs.local_workers import LocalWorkers
-from properties.runs.options import PROFILES, duration, names, seeds
+from properties.runs.parsing import duration, names, seeds
 from properties.runs.plan import make_plan
+from properties.runs.profiles import PROFILES
 from properties.runs.report import conclude
 from properties.runs.shard_names import LANDMARKS, is_compiled, is_small
 from tests.correct import CORRECT

@@ -32,9 +32,10 @@ from patchify import LinearPatchify, Patchify
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
 from properties.laws import LAWS
 from properties.reports.json import report_json
+from properties.runs.cores import cores
 from properties.runs.journal import Journal
 from properties.runs.local_workers import LocalWorkers
-from properties.runs.options import cores, duration, names
+from properties.runs.parsing import duration, names
 from properties.runs.plan import make_plan
 from properties.runs.report import Report
 from properties.runs.result import Found

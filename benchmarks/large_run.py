@@ -13,11 +13,12 @@ from rich.console import Console
 
 from properties.reports.json import write_report
 from properties.reports.text import headline, print_report
+from properties.runs.cores import cores
 from properties.runs.engine import carry_out
 from properties.runs.journal import Journal
 from properties.runs.local_workers import LocalWorkers
-from properties.runs.options import PROFILES, cores
 from properties.runs.plan import make_plan
+from properties.runs.profiles import PROFILES
 
 CASES = 200_000
 # Cases after which to look at the memory for the first time, and between two looks from then on.

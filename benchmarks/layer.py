@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from patchify import LinearPatchify, Patchify
-from properties.runs.options import cores
+from properties.runs.cores import cores
 
 # Rounds of a table, and what is enough where they take more than so many times the seconds asked for.
 ROUNDS, FEW_ROUNDS, PATIENCE = 7, 3, 10

@@ -31,8 +31,9 @@ import torch
 import torch._dynamo  # Here, and not in every process that judges a mutant.
 
 from properties.cases.case import Case
-from properties.runs.options import PROFILES, duration
+from properties.runs.parsing import duration
 from properties.runs.plan import make_plan
+from properties.runs.profiles import PROFILES
 from properties.runs.shard import run_cases
 from properties.runs.shard_names import is_compiled, kind_of
 

@@ -14,7 +14,8 @@ import pytest
 from patchify_harness.packages import ROOT, ShadowedError, borrowed, import_harness
 
 with borrowed():
-    from properties.runs.options import PREFIX, PROFILES, add_options
+    from properties.runs.options import PREFIX, add_options
+    from properties.runs.profiles import PROFILES
 
 # As properties/failures/record.py names its files, and what they begin with; that module is not imported before there
 # is one.

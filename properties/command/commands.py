@@ -28,6 +28,7 @@ from properties.reports.power import print_power
 from properties.reports.text import WIDTH, headline, print_line, print_report
 from properties.runs import progress
 from properties.runs.configuration import words_on
+from properties.runs.cores import cores
 from properties.runs.dask import dask_executor
 from properties.runs.engine import Workers
 from properties.runs.engine import carry_out as run
@@ -35,7 +36,7 @@ from properties.runs.executor_workers import ExecutorWorkers
 from properties.runs.journal import Journal
 from properties.runs.local_workers import LocalWorkers
 from properties.runs.merge import merge
-from properties.runs.options import OPTIONS, cores
+from properties.runs.options import OPTIONS
 from properties.runs.outputs import check_outputs
 from properties.runs.plan import plan_from_options
 from properties.runs.report import Report

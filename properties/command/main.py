@@ -8,7 +8,8 @@ from typing import NoReturn
 
 from properties.command.exit_codes import COULD_NOT_RUN
 from properties.runs.configuration import configured
-from properties.runs.options import add_options, names, path, seeds
+from properties.runs.options import add_options
+from properties.runs.parsing import names, path, seeds
 from properties.trials.implementation import CannotRun
 from properties.trials.sources import harness_version
 

@@ -22,10 +22,10 @@ from properties.diagnosis.probe import FILLS, Measured, Seen, Spent, Subject
 from properties.diagnosis.words import sentence
 from properties.laws.law import Law
 from properties.trials.declaration import domain_of
+from properties.trials.ending import Raised, Unusable
 from properties.trials.implementation import Implementation
 from properties.trials.settings import undisturbed
 from properties.trials.tensors import TORCH_DTYPES
-from properties.trials.trial import Raised, Unusable
 from properties.trials.verdict import Failed, Passed
 
 __all__ = ["Evidence", "diagnose", "explain", "sentence"]

@@ -14,7 +14,8 @@ from torch.nn.parameter import is_lazy
 
 from oracles import unfold
 from properties.diagnosis.probe import Measured
-from properties.trials.trial import Raised, Trial, blaming
+from properties.trials.ending import Raised, blaming
+from properties.trials.trial import Trial
 
 _ARGUMENTS = ("in_features", "out_features", "data_dim", "patch_size", "stride", "bias")
 # All different, so that none can stand in for another.

@@ -16,10 +16,11 @@ from properties.cases.case import Case, Fill
 from properties.diagnosis.evidence import OUTPUT, View
 from properties.laws.law import Law
 from properties.trials.compilation import fresh_call, later_cases
+from properties.trials.ending import Raised, Unusable, blaming
 from properties.trials.implementation import Implementation
 from properties.trials.settings import undisturbed
 from properties.trials.tensors import TORCH_DTYPES, Tensors
-from properties.trials.trial import Raised, Trial, Unusable, blaming
+from properties.trials.trial import Trial
 
 # How many probes there are, and as how many a compilation counts, and a pass for so many elements more.
 MOST_PROBES, _COMPILATION, _LARGE = 400, 7, 2**16

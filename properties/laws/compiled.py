@@ -10,9 +10,10 @@ from properties.cases.history import Backward, Forward, History, Update
 from properties.laws.law import law
 from properties.trials.comparison import ALL, Expectation, compare, judged
 from properties.trials.compilation import Call, compiled_calls, is_compilers_own, traced_calls
+from properties.trials.ending import Raised, TorchFault
 from properties.trials.faults import UNFOLD_BACKWARD, corrupts_memory
 from properties.trials.playing import play
-from properties.trials.trial import Raised, TorchFault, Trial
+from properties.trials.trial import Trial
 from properties.trials.verdict import Failed
 
 Judge = Callable[[Trial], None]

@@ -14,9 +14,10 @@ from properties.cases.case import autocasts
 from properties.laws.law import law
 from properties.trials.comparison import Expectation
 from properties.trials.compilation import fresh_call, later_cases
+from properties.trials.ending import blaming
 from properties.trials.layout import with_plain_ones
 from properties.trials.tensors import TORCH_DTYPES
-from properties.trials.trial import Trial, blaming
+from properties.trials.trial import Trial
 
 _MOST_JACOBIAN = 2**14
 

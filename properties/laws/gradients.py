@@ -12,7 +12,8 @@ from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Fill
 from properties.cases.fill import false_pass_probability
 from properties.laws.law import law
 from properties.trials.comparison import EXACT, ROUNDED, Expectation
-from properties.trials.trial import Raised, Trial, blaming
+from properties.trials.ending import Raised, blaming
+from properties.trials.trial import Trial
 
 
 @law("C11", small_scope=True, owns="clause", needs=("gradients",))

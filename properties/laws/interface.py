@@ -11,7 +11,8 @@ from torch.nn.parameter import is_lazy
 from oracles import rounding, unfold
 from properties.laws.law import law
 from properties.trials.comparison import Expectation
-from properties.trials.trial import Broken, Raised, Trial, blaming
+from properties.trials.ending import Broken, Raised, blaming
+from properties.trials.trial import Trial
 
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 

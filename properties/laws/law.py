@@ -9,10 +9,11 @@ import torch
 from properties.cases.case import Case
 from properties.cases.domain import NEEDS, Domain
 from properties.contract import CLAUSES, LEVELS
+from properties.trials.ending import Broken, Raised, TorchFault, Unusable
 from properties.trials.faults import fault_behind
 from properties.trials.implementation import Implementation
 from properties.trials.settings import undisturbed
-from properties.trials.trial import Broken, Raised, TorchFault, Trial, Unusable
+from properties.trials.trial import Trial
 from properties.trials.verdict import Failed, Inapplicable, Passed, Verdict, Violation
 
 Owned = Literal["nothing", "clause", "everything"]

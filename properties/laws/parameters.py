@@ -9,7 +9,8 @@ from torch.nn.utils import parametrize
 from properties.cases.case import Fill
 from properties.laws.law import law
 from properties.trials.comparison import Expectation
-from properties.trials.trial import Trial, blaming
+from properties.trials.ending import blaming
+from properties.trials.trial import Trial
 
 
 @law("C7", "C11", as_built=True)

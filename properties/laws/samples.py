@@ -11,9 +11,10 @@ from oracles.windows import covered, origins
 from properties.cases.case import Case
 from properties.laws.law import law
 from properties.trials.comparison import Expectation
+from properties.trials.ending import Raised, blaming
 from properties.trials.faults import keeps_subnormals
 from properties.trials.layout import lay_out
-from properties.trials.trial import Raised, Trial, blaming
+from properties.trials.trial import Trial
 from properties.trials.verdict import NOT_FINITE
 
 try:  # what comes after Patchify in the models that it was made for

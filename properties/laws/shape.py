@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from properties.laws.law import law
-from properties.trials.trial import Raised, Trial
+from properties.trials.ending import Raised
+from properties.trials.trial import Trial
 
 
 @law("C4", needs_output=False, small_scope=True, owns="everything", as_built=True)

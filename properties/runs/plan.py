@@ -18,14 +18,8 @@ from properties.laws import LAWS
 from properties.laws.law import Law
 from properties.laws.own import laws_from, place_of
 from properties.runs import sharding
-from properties.runs.options import (
-    DEFAULT_PROFILE,
-    DEFAULT_STRENGTH,
-    PLANNED,
-    PROFILES,
-    check_arguments,
-    given_arguments,
-)
+from properties.runs.options import PLANNED, check_arguments, given_arguments
+from properties.runs.profiles import DEFAULT_PROFILE, DEFAULT_STRENGTH, PROFILES
 from properties.runs.selection import (
     check_known,
     check_version,

@@ -7,12 +7,14 @@ from tempfile import TemporaryDirectory
 
 from properties.cases.domain import Domain
 from properties.laws.law import Law
+from properties.runs.cores import cores
 from properties.runs.engine import Workers, carry_out
 from properties.runs.journal import Journal
 from properties.runs.local_workers import LocalWorkers
-from properties.runs.options import DEFAULT_CASE_TIMEOUT, DEFAULT_STRENGTH, check_arguments, cores
+from properties.runs.options import DEFAULT_CASE_TIMEOUT, check_arguments
 from properties.runs.outputs import check_outputs
 from properties.runs.plan import Plan, make_plan
+from properties.runs.profiles import DEFAULT_STRENGTH
 from properties.runs.progress import watched
 from properties.runs.report import Report
 from properties.runs.this_process import ThisProcess

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from properties.cases.case import Case
 from properties.cases.error import CaseError
-from properties.trials.trial import Raised, Trial
+from properties.trials.ending import Raised
+from properties.trials.trial import Trial
 
 # What a larger size than this shows of a graph, a smaller one shows as well.
 _MOST_ELEMENTS = 2**18

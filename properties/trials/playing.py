@@ -21,9 +21,10 @@ from properties.cases.history import Backward, Convert, Copy, Forward, Freeze, H
 from properties.cases.other_sizes import at_other_sizes
 from properties.trials.comparison import Expectation
 from properties.trials.compilation import fresh_call, is_compilers_own
+from properties.trials.ending import Raised, TorchFault, blaming
 from properties.trials.faults import fault_behind
 from properties.trials.layout import lay_out
-from properties.trials.trial import Raised, TorchFault, Trial, blaming
+from properties.trials.trial import Trial
 from properties.trials.verdict import Failed, Violation
 
 # Seeds of updated parameters lie beyond those of data.

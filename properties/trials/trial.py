@@ -5,35 +5,29 @@ share one forward and one backward pass.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, NoReturn
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from oracles import adjoint, rounding, unfold
 from oracles.precision import TF32, Precision
 from properties.cases.case import Case
 from properties.trials.comparison import ALL, NOTHING_JUDGED, Expectation, compare, judged
 from properties.trials.declaration import domain_of
-from properties.trials.fault_scripts import script_fails
-from properties.trials.implementation import Implementation, said
+from properties.trials.ending import Broken, Raised, TorchFault, Unusable, blaming
+from properties.trials.implementation import Implementation
 from properties.trials.layout import CHANNELS_LAST, lay_out
+from properties.trials.memory_faults import memory_fault
 from properties.trials.tensors import TORCH_DTYPES, Tensors, tensors
 from properties.trials.verdict import Failed, Place, Violation
 
-WEIGHT_GRADIENT = "torch's fault: oneDNN's weight gradient of a strided 1 x 1 convolution writes past its memory"
-INPUT_GRADIENT = "torch's fault: oneDNN's input gradient of overlapping windows of a sequence writes past its memory"
 # What a trial knows of its values whatever is differentiated.
 _OF_VALUES = {"values", "expected_tokens", "_expected_input_gradient", "_expected_weight_gradient"}
-# The product of output channels and patch size up to which that one has never been seen.
-_FEW = 2**14
-
-
 # How a layer is called, by the mode of a case.
 MODES: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "train": nullcontext,
@@ -41,54 +35,6 @@ MODES: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "no_grad": torch.no_grad,
     "inference": torch.inference_mode,
 }
-
-
-class Convolutions(TorchDispatchMode):
-    """Finds the convolutions that are run inside: the input of each, and its strides."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.found: list[tuple[Tensor, list[int]]] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        """Note a convolution, and run it."""
-        if func is torch.ops.aten.convolution.default:
-            self.found.append((args[0], args[3]))
-        return func(*args, **(kwargs or {}))
-
-
-class Raised(Exception):  # noqa: N818 - "the implementation raised"
-    """The implementation raised an exception."""
-
-    def __init__(self, doing: str, error: BaseException) -> None:
-        first_line = (said(error).strip().splitlines() or [""])[0]
-        self.doing = doing
-        self.error = error
-        self.observed = f"{type(error).__name__}: {first_line}".rstrip(": ")
-        super().__init__(f"{doing} raised {self.observed}")
-
-
-class Unusable(Exception):  # noqa: N818 - "the output is unusable"
-    """Something that a law needs is not there."""
-
-
-class Broken(Unusable):
-    """It is not there since the layer is broken; the property that the message names has failed for that."""
-
-
-class TorchFault(Unusable):
-    """A fault of torch itself, named by the message, makes what the layer does here unjudgeable."""
-
-
-@contextmanager
-def blaming(doing: str) -> Iterator[None]:
-    """Turn whatever the implementation raises inside into ``Raised``."""
-    try:
-        yield
-    except (Violation, Unusable):
-        raise  # what the harness says inside
-    except (Exception, SystemExit) as error:
-        raise Raised(doing, error) from error
 
 
 class Trial:
@@ -416,53 +362,18 @@ class Trial:
         Raises:
             TorchFault: where its script is seen to fail for a convolution of the layer.
         """
-        # oneDNN has no convolutions in float64.
-        if self.device.type != "cpu" or self.dtype == torch.float64:
-            return
-        if any(script_fails("convolution_weight_gradient", *each) for each in self._strided_pixels):
-            raise TorchFault(WEIGHT_GRADIENT)
-        if any(script_fails("convolution_input_gradient", *each) for each in self._overlapping_sequences):
-            raise TorchFault(INPUT_GRADIENT)
+        if self.device.type == "cpu" and self._memory_fault:
+            raise TorchFault(self._memory_fault)
 
     @cached_property
-    def _strided_pixels(self) -> set[tuple[str, tuple[int, ...], int, int]]:
-        """What the fault may befall: dtype, shape, patch_size 1 and stride of the layer's convolutions of one pixel."""
-        spec = self.case.spec
-        if spec.patch_size > 1 or spec.effective_stride == 1:
-            return set()
-        return {
-            (str(x.dtype).removeprefix("torch."), tuple(x.movedim(1, -1).shape), 1, max(strides))
-            for x, strides in self._convolutions(input_gradient=False)
-            if x.ndim > 2 and any((n - 1) % by for n, by in zip(x.shape[2:], strides, strict=True))
-        }
+    def _memory_fault(self) -> str:
+        def run(input_gradient: bool) -> None:
+            x = self.make_input().detach().requires_grad_(input_gradient)
+            # In the middle of a law, which may watch the random numbers.
+            with torch.random.fork_rng([]):
+                self.call(self.make_layer(), x)
 
-    @cached_property
-    def _overlapping_sequences(self) -> set[tuple[str, tuple[int, ...], int, int, int]]:
-        """What the fault may befall: dtype, shape, patch_size, stride and output channels of sequences in a row."""
-        spec = self.case.spec
-        many = spec.in_features > 1 and spec.out_features * spec.patch_size > _FEW
-        if not (many and spec.data_dim == 1 and 1 < spec.effective_stride < spec.patch_size):
-            return set()
-        return {
-            (
-                str(x.dtype).removeprefix("torch."),
-                (len(x), x.shape[-1], x.shape[1]),
-                spec.patch_size,
-                spec.effective_stride,
-                spec.out_features,
-            )
-            for x, strides in self._convolutions(input_gradient=True)
-            if x.shape[-1] > 1 and x.shape[2:].numel() == x.shape[-1]
-        }
-
-    def _convolutions(self, *, input_gradient: bool) -> list[tuple[Tensor, list[int]]]:
-        """Input and strides of each convolution in a forward pass of the layer."""
-        x = self.make_input().detach().requires_grad_(input_gradient)
-        convolutions = Convolutions()
-        # In the middle of a law, which may watch the random numbers.
-        with torch.random.fork_rng([]), convolutions:
-            self.call(self.make_layer(), x)
-        return convolutions.found
+        return memory_fault(self.case, run)
 
     def exercise(self, layer: Any, x: Tensor, cotangent: Tensor) -> Tensor:
         """Run forward and, where there is something to differentiate, backward, and return the output.

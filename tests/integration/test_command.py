@@ -15,7 +15,9 @@ from torch import Tensor
 from patchify import Patchify
 from properties.command.main import main
 from properties.laws import LAWS
-from properties.runs.options import OPTIONS, cores, duration, expectation, names
+from properties.runs.cores import cores
+from properties.runs.options import OPTIONS
+from properties.runs.parsing import duration, expectation, names
 from properties.runs.plan import make_plan
 from tests.helpers.printed import unfolded
 
@@ -301,7 +303,7 @@ def test_cores_are_those_of_the_container(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quota: str, most: int | None
 ) -> None:
     every = len(os.sched_getaffinity(0))
-    monkeypatch.setattr("properties.runs.options._QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr("properties.runs.cores._QUOTA", tmp_path / "cpu.max")
     assert cores() == every
     (tmp_path / "cpu.max").write_text(quota)
     assert cores() == (every if most is None else most)

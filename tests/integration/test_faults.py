@@ -38,8 +38,9 @@ from properties.trials.faults import (
     corrupts_memory,
 )
 from properties.trials.implementation import CannotRun
+from properties.trials.memory_faults import INPUT_GRADIENT
 from properties.trials.settings import undisturbed
-from properties.trials.trial import INPUT_GRADIENT, Trial
+from properties.trials.trial import Trial
 from properties.trials.verdict import Failed, Inapplicable, Passed, Place, Verdict, Violation
 from tests.correct.windows import UnfoldedLinear
 from tests.helpers.mutant_cases import load_cases

@@ -18,7 +18,8 @@ from properties.runs.failure import examine, failure_from, run_command
 from properties.runs.plan import make_plan
 from properties.runs.result import Found
 from properties.trials.comparison import ALL, EXACT, ROUNDED, Expectation
-from properties.trials.trial import Raised, Trial
+from properties.trials.ending import Raised
+from properties.trials.trial import Trial
 from properties.trials.verdict import Failed, Inapplicable, Passed, Place, Verdict
 
 

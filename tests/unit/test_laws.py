@@ -18,8 +18,9 @@ from properties.laws import LAWS
 from properties.laws.law import Law, VacuousLaw, law
 from properties.runs.plan import make_plan
 from properties.trials.comparison import ROUNDED
+from properties.trials.ending import Raised
 from properties.trials.settings import undisturbed
-from properties.trials.trial import Raised, Trial
+from properties.trials.trial import Trial
 from properties.trials.verdict import Failed, Inapplicable, Passed, Verdict
 
 BY_NAME = {prop.name: prop for prop in LAWS}
