@@ -8,6 +8,7 @@ import torch
 
 from properties.cases.case import Case
 from properties.cases.domain import NEEDS, Domain
+from properties.cases.error import CaseError
 from properties.contract import CLAUSES, LEVELS
 from properties.trials.ending import Broken, Raised, TorchFault, Unusable
 from properties.trials.faults import fault_behind
@@ -26,6 +27,7 @@ FIRST = "0.1"
 # change with the size of a case are told by the laws that judge all cases.
 _MOST_ELEMENTS = 2**16
 _LARGE = f"a tensor of the case has more than {_MOST_ELEMENTS} elements, which other laws judge"
+_NO_OTHER = "there is no other case of the kind that is to be judged beside this one"
 
 
 class VacuousLaw(Exception):  # noqa: N818 - it reads as what is wrong with the harness
@@ -108,6 +110,9 @@ class Law:
             self.judge(trial)
         except Unusable as missing:
             return Inapplicable(str(missing), isinstance(missing, TorchFault), isinstance(missing, Broken))
+        except CaseError:
+            # What a layer raises is never this: it is ``Raised``.
+            return Inapplicable(_NO_OTHER)
         except Raised as raised:
             failed = Failed(f"{raised.doing} raised an exception", observed=raised.observed, expected="no exception")
         except Violation as violation:

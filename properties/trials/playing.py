@@ -167,8 +167,8 @@ class _Model:
         """The input of a forward pass, and the leaf that it comes from."""
         values, last = given.values.x.to(self.trial.device), self.last_leaf
         if step.origin == "refilled" and last is not None and last.shape == values.shape:
-            with torch.no_grad():
-                last.copy_(values)
+            # As NumPy, or a loader into pinned memory, writes: no counter of autograd's moves.
+            last.data.copy_(values)
             self.graphs = [call for call in self.graphs if call.leaf is not last]
             self.kept = [kept for kept in self.kept if kept.tensor.data_ptr() != last.data_ptr()]
             last.requires_grad_(step.input_gradient)
@@ -184,6 +184,10 @@ class _Model:
             return
         call = self.graphs.pop(-1 - step.call)
         self.judged = call.given
+        # What was frozen since gets no gradient.
+        wanted = {name: leaf for name, leaf in call.wanted.items() if leaf.requires_grad}
+        if not wanted:
+            return
         call.given.spare_memory()
         cotangent = call.given.make_cotangent()
         self.keep("the cotangent", cotangent, "C14")
@@ -193,18 +197,18 @@ class _Model:
             with self.breaking(self.clause_of_gradient()), blaming("backward"):
                 if step.into == "accumulated":
                     torch.autograd.backward(call.tokens, cotangent, retain_graph=not last)
-                    found: dict[str, Tensor | None] = {name: leaf.grad for name, leaf in call.wanted.items()}
+                    found: dict[str, Tensor | None] = {name: leaf.grad for name, leaf in wanted.items()}
                 else:
-                    leaves = list(call.wanted.values())
+                    leaves = list(wanted.values())
                     returned = torch.autograd.grad(
                         call.tokens, leaves, cotangent, retain_graph=not last, allow_unused=True
                     )
-                    found = dict(zip(call.wanted, returned, strict=True))
+                    found = dict(zip(wanted, returned, strict=True))
             with self.breaking(self.clause_of_gradient()):
                 for name, gradient in found.items():
                     expected = call.given.expected_gradient(name)
                     if step.into == "accumulated":
-                        expected = self.accumulate(call.wanted[name], expected)
+                        expected = self.accumulate(wanted[name], expected)
                     self.compare_gradient(call.given, name, gradient, expected)
         if step.into == "returned":
             for name, gradient in found.items():
@@ -251,7 +255,10 @@ class _Model:
             self.parameters |= {name: getattr(fresh.values, name).to(self.trial.device) for name in names}
         with self.breaking("C13"), blaming(str(step)):
             _update(self.layer, step.way, {name: self.parameters[name] for name in names})
-        if step.way in ("optimizer", "assigned", "replaced"):
+        if step.way in ("assigned", "replaced"):
+            # The graphs of earlier calls hold the parameters that were there then, which are as they were.
+            return
+        if step.way == "optimizer":
             self.layer.zero_grad(set_to_none=True)
             self.accumulated.clear()
         self.graphs.clear()
@@ -262,7 +269,6 @@ class _Model:
         for name in names:
             self.frozen[name] = step.frozen
             getattr(self.layer.conv, name).requires_grad_(not step.frozen)
-        self.graphs.clear()
 
     def copy(self, step: Copy) -> None:
         self.copied, original = True, self.layer
@@ -273,8 +279,6 @@ class _Model:
             self.layer.zero_grad(set_to_none=True)
         for name in self.names:
             self.keep(f"conv.{name} of the original", getattr(original.conv, name).detach(), "H5")
-        self.accumulated.clear()
-        self.graphs.clear()
 
     def convert(self) -> None:
         self.copied = True
