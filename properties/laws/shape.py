@@ -1,7 +1,10 @@
 """What comes out, before any value is looked at (C4 to C6)."""
 
+from dataclasses import replace
+
 from torch import Tensor
 
+from properties.cases.long_strides import of_long_strides
 from properties.laws.law import law
 from properties.trials.ending import Raised
 from properties.trials.trial import Trial
@@ -68,3 +71,28 @@ def default_stride_grid(trial: Trial) -> None:
     grid = list(_tensor(trial).shape[1:-1])
     expected = [size // case.spec.patch_size for size in case.input.sizes]
     trial.expect(grid == expected, "the grid is not s // patch_size", observed=grid, expected=expected)
+
+
+@law("C5", "C4", "C7", on="drawn")
+def grid_at_long_strides(trial: Trial) -> None:
+    """At strides of any length, the last window is there where it just fits, and is not where one pixel is missing.
+
+    Catches grids that are worked out by a reciprocal or in low precision, which is right but for a few strides.
+    """
+    cases = [case for case in of_long_strides(trial.case) if trial.is_for(case)]
+    if not cases:
+        trial.inapplicable("the domain has no such strides")
+    for case in cases:
+        other = Trial(case, trial.implementation, trial.device)
+        doing = f"forward at stride {case.spec.stride}, patch_size {case.spec.patch_size}, sizes {case.input.sizes}"
+        tokens = trial.shaped(
+            f"{doing}: the output has the wrong shape",
+            other.call(other.make_layer(), other.make_input(), doing),
+            case.output_shape,
+        )
+        trial.close(f"output values are wrong at stride {case.spec.stride}", tokens, other.expected_tokens)
+        x = other.make_input()[..., :-1, :]
+        if trial.is_for(replace(case, input=replace(case.input, sizes=tuple(x.shape[1:-1])))):
+            found = other.call(other.make_layer(), x, doing)
+            fewer = (*case.output_shape[:-2], case.output_shape[-2] - 1, 1)
+            trial.shaped(f"{doing} less one pixel: the output has the wrong shape", found, fewer)

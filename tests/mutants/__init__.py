@@ -105,6 +105,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(grid.StrideAtLeastPatch, "grid_shape", evidence="stride"),
     Mutant(grid.StrideIgnoredInVolumes, "grid_shape", evidence="stride"),
     Mutant(grid.HeightFromWidth, "grid_shape", row="R05", evidence="window_count"),
+    Mutant(grid.GridByReciprocal, "grid_at_long_strides"),
     Mutant(grid.GridCeiled, "grid_shape", row="R08", evidence="window_count"),
     Mutant(grid.TailPadded, "grid_shape", row="R11", evidence="window_count"),
     Mutant(grid.GridRounded, "grid_shape", evidence="window_count"),

@@ -84,6 +84,15 @@ class LastWindowMissing(Staged):
         return padded(x, [0] * self.data_dim, [-int(fits) for fits in exact])
 
 
+class GridByReciprocal(Staged):
+    """The number of windows is worked out by multiplication with a reciprocal, which is rounded."""
+
+    def finished(self, tokens: Tensor, x: Tensor) -> Tensor:
+        for axis, size in enumerate(x.shape[1:-1], start=1):
+            tokens = tokens.narrow(axis, 0, int((size - self.patch_size) * (1 / self.stride)) + 1)
+        return tokens
+
+
 class SizesMadeEven(Staged):
     """The last pixel of an odd size larger than the patch is dropped."""
 
