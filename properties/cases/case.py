@@ -226,6 +226,7 @@ class Case:
     def format(self) -> int:
         """The oldest format of records that can hold the case: 2 knows histories, 3 the contexts of a call."""
         usual = (self.input.origin, self.mode, self.autocast) == ("leaf", "train", "off")
+        usual = usual and all(getattr(step, "mode", "grad") != "autocast" for step in self.history)
         if not usual or self.fill.name in _SINCE_3 or self.backward.cotangent in _SINCE_3:
             return 3
         return 2 if self.history else 1

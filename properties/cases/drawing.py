@@ -303,7 +303,7 @@ def histories(draw: st.DrawFn, dtypes: Sequence[str] = DTYPES, *, copies: bool =
         chosen.insert(_pick(draw, "copied after", range(3)), _pick(draw, "copied", ("copy", "copy", "convert")))
     # Most calls of a history are alike, as in a training loop or behind a server: what is kept from one of them for the
     # next meets one that is like it.
-    usual = _pick(draw, "usual call", (_TRAINING, _TRAINING, _SERVING, _REFILLING, _INFERRING, None))
+    usual = _pick(draw, "usual call", _ROBUST if copies else _USUAL)
     steps = [_STEPS[kind](draw, str(number), usual) for number, kind in enumerate(("forward", *chosen, "forward"))]
     return replace(
         case,
@@ -317,9 +317,14 @@ def histories(draw: st.DrawFn, dtypes: Sequence[str] = DTYPES, *, copies: bool =
 
 _TRAINING = Forward(input_gradient=True)
 _SERVING = Forward(training=False, mode="no_grad")
+# In mixed precision.
+_MIXED = Forward(input_gradient=True, mode="autocast")
 # A server whose requests are all written into one buffer.
 _REFILLING = Forward(training=False, mode="no_grad", origin="refilled")
 _INFERRING = Forward(training=False, mode="inference")
+
+_USUAL = (_TRAINING, _TRAINING, _SERVING, _REFILLING, _INFERRING, None)
+_ROBUST = (*_USUAL, _MIXED, _MIXED)
 
 
 def _forward(draw: st.DrawFn, number: str, usual: Forward | None) -> Forward:

@@ -29,7 +29,7 @@ class Forward:
     origin: Literal["leaf", "result", "refilled"] = "leaf"
     input_gradient: bool = False
     training: bool = True
-    mode: Literal["grad", "no_grad", "inference"] = "grad"
+    mode: Literal["grad", "no_grad", "inference", "autocast"] = "grad"
     times: int = 1
 
     def __str__(self) -> str:

@@ -38,6 +38,7 @@ _IN_THE_FIELD: dict[str, tuple[Spec, Input]] = {
     "ViT-L/14": (Spec(3, 1024, 2, 14, bias=True), Input(1, (224, 224))),
     "Swin, patch 4": (Spec(3, 96, 2, 4, bias=True), Input(2, (224, 224))),
     "spectrogram 16/10": (Spec(1, 768, 2, 16, stride=10, bias=True), Input(1, (128, 512))),
+    "raw audio 10/5": (Spec(1, 64, 1, 10, stride=5, bias=True), Input(1, (16_000,))),
     "video, patch 4": (Spec(3, 192, 3, 4, bias=False), Input(1, (16, 112, 112))),
     # More samples than a CUDA grid has blocks along its second and third axis.
     "65,537 thin images": (Spec(1, 2, 2, 2, bias=True), Input(65_537, (2, 3))),

@@ -5,9 +5,11 @@ import random
 import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from properties.cases.other_layers import of_other_layers
 from properties.laws.law import law
@@ -57,15 +59,19 @@ def _generators(trial: Trial) -> dict[str, object]:
 def global_state_unchanged(trial: Trial) -> None:
     """Forward and backward leave torch's global settings as they were.
 
-    Judged twice: at the values that they have, and each at one that it is unlikely to be set to. Catches layers that
-    switch settings for themselves.
+    Also where the layer refuses its input. Judged twice: at the values that they have, and each at one that it is
+    unlikely to be set to. Catches layers that switch settings for themselves.
     """
+    x = trial.make_input().detach()
+    other_channels = torch.cat((x, x[..., :1]), -1)
     kept = {name: setting.read() for name, setting in SETTINGS.items()}
     try:
         for given in (kept, {name: setting.unlikely for name, setting in SETTINGS.items()}):
             for name, setting in SETTINGS.items():
                 setting.write(given[name])
-            trial.exercise(trial.make_layer(), trial.make_input(), trial.make_cotangent())
+            layer = trial.make_layer()
+            trial.exercise(layer, trial.make_input(), trial.make_cotangent())
+            trial.refusal(partial(layer, other_channels))
             for name, setting in SETTINGS.items():
                 now = setting.read()
                 trial.expect(now == given[name], f"{name} is changed", observed=now, expected=given[name])
@@ -82,16 +88,42 @@ def right_where_deterministic(trial: Trial) -> None:
     """
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        layer, x = trial.make_layer(), trial.make_input()
-        tokens = trial.embed(layer, x, "forward, where algorithms are deterministic,")
-        found = trial.differentiate(layer, x, tokens, trial.make_cotangent()) if tokens.requires_grad else {}
+        found = _run(trial, "where algorithms are deterministic")
     finally:
         torch.use_deterministic_algorithms(False)
-    trial.close("output values are wrong where algorithms are deterministic", tokens, trial.expected_tokens)
-    for name, gradient in found.items():
-        if gradient is not None:
-            what = f"values of the {name} gradient are wrong where algorithms are deterministic"
-            trial.close(what, gradient, trial.expected_gradient(name), name)
+    _expect_right(trial, found, "where algorithms are deterministic")
+
+
+@law("C14", on="drawn")
+def right_at_another_default_dtype(trial: Trial) -> None:
+    """Whatever torch's default dtype is, output and gradients are right.
+
+    Catches tensors that are made without a dtype, which are right where the default is the input's.
+    """
+    kept = torch.get_default_dtype()
+    other = torch.float64 if trial.dtype == torch.float16 else torch.float16
+    torch.set_default_dtype(other)
+    try:
+        found = _run(trial, f"where the default dtype is {other}")
+    finally:
+        torch.set_default_dtype(kept)
+    _expect_right(trial, found, f"where the default dtype is {other}")
+
+
+def _run(trial: Trial, where: str) -> dict[str, Tensor | None]:
+    """The output of a new layer, and its gradients where there are any."""
+    layer, x = trial.make_layer(), trial.make_input()
+    tokens = trial.embed(layer, x, f"forward, {where},")
+    found = trial.differentiate(layer, x, tokens, trial.make_cotangent()) if tokens.requires_grad else {}
+    return {"output": tokens, **found}
+
+
+def _expect_right(trial: Trial, found: dict[str, Tensor | None], where: str) -> None:
+    for name, tensor in found.items():
+        if tensor is not None:
+            expected = trial.expected_tokens if name == "output" else trial.expected_gradient(name)
+            what = "output values" if name == "output" else f"values of the {name} gradient"
+            trial.close(f"{what} are wrong {where}", tensor, expected, name)
 
 
 @law("C14", on="drawn")
@@ -147,29 +179,31 @@ def differentiates_in_another_thread(trial: Trial) -> None:
         trial.inapplicable("the case asks for no gradients")
     with ThreadPoolExecutor(1) as thread:
         found = thread.submit(trial.differentiate, layer, x, tokens, trial.make_cotangent()).result()
-    for name, gradient in found.items():
-        if gradient is not None:
-            what = f"values of the {name} gradient are wrong where another thread differentiates"
-            trial.close(what, gradient, trial.expected_gradient(name), name)
+    _expect_right(trial, found, "where another thread differentiates")
 
 
 @law("H9", on="drawn", needs=("interface",))
 def threads_agree(trial: Trial) -> None:
-    """Several threads that call one layer at the same time, on other data each, get what one would get.
+    """Several threads that call one layer at the same time, on other data and batches, get what one would get.
 
     Catches buffers of the layer that calls share.
     """
     layer, flips = trial.make_layer(), [(-1) ** number for number in range(_THREADS * _ROUNDS)]
-    inputs = [(trial.make_input().detach() * flip) for flip in flips]
-    mirrored = 2 * trial.bias - trial.tokens.detach().double()
+    # Every third call has the samples twice.
+    often = [1 + (number % 3 == 2) for number in range(len(flips))]
+    inputs = [torch.cat([trial.make_input().detach() * flip] * n) for flip, n in zip(flips, often, strict=True)]
+    tokens = trial.tokens.detach().double()
     interval = sys.getswitchinterval()
     sys.setswitchinterval(_OFTEN)
     try:
         with ThreadPoolExecutor(_THREADS) as threads:
-            calls = [threads.submit(trial.embed, layer, x, "forward in a thread") for x in inputs]
+            calls = [threads.submit(trial.call, layer, x, "forward in a thread") for x in inputs]
     finally:
         sys.setswitchinterval(interval)
-    for flip, call in zip(flips, calls, strict=True):
+    bound = 3 * trial.expected_tokens.bound
+    for flip, n, call in zip(flips, often, calls, strict=True):
+        right = tokens if flip == 1 else 2 * trial.bias - tokens
+        shape = (n * len(tokens), *tokens.shape[1:])
+        found = trial.shaped("the output has another shape where several threads call the layer", call.result(), shape)
         what = "output values are wrong where several threads call the layer"
-        right = trial.tokens.detach().double() if flip == 1 else mirrored
-        trial.close(what, call.result(), Expectation(right, 3 * trial.expected_tokens.bound))
+        trial.close(what, found, Expectation(torch.cat([right] * n), torch.cat([bound] * n)))

@@ -8,14 +8,13 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad, jacrev, jvp, vmap
 
-from oracles import rounding
-from oracles.precision import PRECISIONS
 from properties.cases.case import autocasts
 from properties.laws.law import law
 from properties.trials.comparison import Expectation
 from properties.trials.compilation import fresh_call, later_cases
 from properties.trials.ending import blaming
 from properties.trials.layout import with_plain_ones
+from properties.trials.lower_precision import autocast_to, under_autocast
 from properties.trials.tensors import TORCH_DTYPES
 from properties.trials.trial import Trial
 
@@ -173,7 +172,7 @@ def _under_autocast(trial: Trial, layer: Any, doing: str, called: Callable[[Tens
         trial.inapplicable(f"{low} may not hold the values of this case")
     dtype, x = TORCH_DTYPES[low], trial.make_input()
     x = with_plain_ones(x) if trial.device.type == "cpu" else x
-    with torch.autocast(trial.device.type, dtype=dtype):
+    with autocast_to(low, trial.device):
         found = trial.call(called or layer, x, f"{doing} to {low}")
     allowed = dict.fromkeys((dtype, torch.float32, trial.dtype))
     trial.expect(
@@ -183,15 +182,9 @@ def _under_autocast(trial: Trial, layer: Any, doing: str, called: Callable[[Tens
         expected=" or ".join(map(str, allowed)),
     )
     assert isinstance(found, Tensor)
-
-    def expected(exact: Expectation, stored: torch.dtype) -> Expectation:
-        bound = rounding.bound(exact.magnitude, exact.terms, dtype, accumulation=dtype, operands=PRECISIONS[low])
-        # What stays in another dtype may overflow where this one does not.
-        return Expectation(exact.values, rounding.overflowing(bound, exact.magnitude, stored))
-
     what = f"output values under autocast are further off than {low} explains"
     trial.close(what, trial.shaped("the output under autocast has another shape", found, case.output_shape),
-                expected(trial.expected_tokens, found.dtype))  # fmt: skip
+                under_autocast(trial.expected_tokens, low, found.dtype))  # fmt: skip
     if not case.backward.requires_grad:
         return
     gradients = trial.differentiate(layer, x, found, trial.make_cotangent().to(found.dtype))
@@ -199,7 +192,8 @@ def _under_autocast(trial: Trial, layer: Any, doing: str, called: Callable[[Tens
         trial.expect(gradient is not None, f"no gradient reaches the {name} under autocast", observed="None")
         assert gradient is not None
         what = f"values of the {name} gradient under autocast are further off than {low} explains"
-        trial.close(what, gradient, expected(trial.expected_gradient(name), gradient.dtype), name)
+        expected = under_autocast(trial.expected_gradient(name), low, gradient.dtype)
+        trial.close(what, gradient, expected, name)
 
 
 @law("H6", on="compiled", needs=("native",))

@@ -1,4 +1,4 @@
-"""What a layer does after any history: calls, updates, backward passes, copies, in any order (C11, C13, C14, H5).
+"""What a layer does after any history: calls, updates, backward passes, copies, in any order (C11, C13, C14, H5, H6).
 
 ``trials/playing.py`` plays the history of a case beside a model. Where it breaks off, the verdict names the clause of
 the step that broke.
@@ -21,12 +21,12 @@ def right_after_any_history(trial: Trial) -> None:
     play(trial)
 
 
-@law("H5", on="copies", needs=("native",))
+@law("H5", "H6", on="copies", needs=("native",))
 def right_after_copying(trial: Trial) -> None:
     """A copy goes on as the layer would have, and leaves it alone; so does a layer that was converted there and back.
 
-    The same with copies and conversions in the history. A class that is defined inside a function cannot be pickled by
-    Python's own rules; it is deep-copied only. Catches buffers and caches that stay in the old dtype, or that copies
-    share.
+    The same with copies, conversions and calls under autocast in the history. A class that is defined inside a function
+    cannot be pickled by Python's own rules; it is deep-copied only. Catches buffers and caches that stay in the old
+    dtype, or that copies share, and parameters that are kept in autocast's.
     """
     play(trial)

@@ -24,21 +24,25 @@ from properties.trials.compilation import fresh_call, is_compilers_own
 from properties.trials.ending import Raised, TorchFault, blaming
 from properties.trials.faults import fault_behind
 from properties.trials.layout import lay_out
+from properties.trials.lower_precision import autocast_to, under_autocast
+from properties.trials.tensors import TORCH_DTYPES
 from properties.trials.trial import Trial
 from properties.trials.verdict import Failed, Violation
 
 # Seeds of updated parameters lie beyond those of data.
 _UPDATES = 10_000
+AUTOCAST = "bfloat16"
 
 
 @dataclass(frozen=True)
 class _Call:
-    """A forward pass whose graph is there: what it was given, and which of it requires a gradient."""
+    """A forward pass whose graph is there: what it was given, what requires a gradient, and the dtype of autocast."""
 
     given: Trial
     leaf: Tensor
     tokens: Tensor
     wanted: dict[str, Tensor]
+    lower: str
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,8 @@ class _Model:
         self.last_leaf: Tensor | None = None
         self.forwards = self.backwards = self.updates = 0
         self.copied = self.unusual = False
+        # The dtype of the autocast that the last step ran under; empty without.
+        self.lower = ""
 
     def compile(self) -> Any:
         """The layer, compiled anew."""
@@ -122,34 +128,40 @@ class _Model:
         if self.layer.training != step.training:
             with blaming("train()" if step.training else "eval()"):
                 self.layer.train() if step.training else self.layer.eval()
-        plain = Forward(step.data, step.sizes, input_gradient=step.input_gradient, times=step.times)
-        self.unusual |= step != plain or step.times > 1 or step.sizes > 0
+        # Autocast has its own clause.
+        mode = "autocast" if step.mode == "autocast" else "grad"
+        plain = Forward(step.data, 0, input_gradient=step.input_gradient, mode=mode)
+        self.unusual |= step != plain
         self.forwards += 1
         self.keep("the input", x.detach(), "C14")
-        with self.breaking(self.clause_of_output()), _MODES[step.mode]():
+        self.lower = AUTOCAST if step.mode == "autocast" else ""
+        mode = autocast_to(AUTOCAST, given.device) if self.lower else _MODES[step.mode]()
+        with self.breaking(self.clause_of_output()), mode:
             for _ in range(step.times):
                 tokens = given.call(self.calls or self.layer, x, "forward")
         self.expect_kept()
         with self.breaking(self.clause_of_output()):
             found = given.shaped("the output has another shape", tokens, given.case.output_shape)
+            lower = (TORCH_DTYPES[AUTOCAST], torch.float32) if self.lower else ()
+            allowed = dict.fromkeys((given.dtype, *lower))
             given.expect(
-                found.dtype == given.dtype,
+                found.dtype in allowed,
                 "the output has another dtype",
                 observed=found.dtype,
-                expected=given.dtype,
+                expected=" or ".join(map(str, allowed)),
             )
-            given.close("output values are wrong", found, given.expected_tokens)
+            given.close("output values are wrong", found, self.rounded(given.expected_tokens, found))
         with self.breaking("C14"):
             what = "forward changes the mode of the layer"
             self.trial.expect(self.layer.training == step.training, what, observed="changed", expected="unchanged")
         self.keep("an earlier output", found.detach(), "C14")
         wanted = {"input": leaf} if step.input_gradient else {}
         wanted |= {name: getattr(self.layer.conv, name) for name in self.names if not self.frozen[name]}
-        if step.mode == "grad" and wanted:
+        if step.mode in ("grad", "autocast") and wanted:
             with self.breaking(self.clause_of_gradient()):
                 what = "the output requires no gradient"
                 self.trial.expect(found.requires_grad, what, observed="False", expected="True")
-            self.graphs.append(_Call(given, leaf, found, wanted))
+            self.graphs.append(_Call(given, leaf, found, wanted, self.lower))
 
     def given(self, step: Forward) -> Trial:
         """A trial of this forward pass alone: its data, its sizes, and the parameters as they are now."""
@@ -189,7 +201,7 @@ class _Model:
         if not wanted:
             return
         call.given.spare_memory()
-        cotangent = call.given.make_cotangent()
+        cotangent, self.lower = call.given.make_cotangent().to(call.tokens.dtype), call.lower
         self.keep("the cotangent", cotangent, "C14")
         self.backwards += 1
         self.unusual |= step.twice or step.into == "accumulated"
@@ -206,7 +218,7 @@ class _Model:
                     found = dict(zip(wanted, returned, strict=True))
             with self.breaking(self.clause_of_gradient()):
                 for name, gradient in found.items():
-                    expected = call.given.expected_gradient(name)
+                    expected = self.rounded(call.given.expected_gradient(name), wanted[name])
                     if step.into == "accumulated":
                         expected = self.accumulate(wanted[name], expected)
                     self.compare_gradient(call.given, name, gradient, expected)
@@ -330,23 +342,29 @@ class _Model:
                 assert leaf.grad is not None
                 self.trial.close("values of an accumulated gradient are changed", leaf.grad, expected, "bias")
 
+    def rounded(self, exact: Expectation, found: Tensor) -> Expectation:
+        """What is expected of a result, by the autocast that it was computed under."""
+        return under_autocast(exact, self.lower, found.dtype) if self.lower else exact
+
     # Whose fault it is.
 
     def clause_of_output(self) -> str:
         """The clause that a wrong output violates; none, where the plain laws say so as well."""
-        if self.copied or self.updates:
-            return "H5" if self.copied else "C13"
-        if self.compiled:
-            return "C12"
-        return "C14" if self.unusual or self.forwards > 1 else ""
+        return self.clause("C14", self.unusual or self.forwards > 1)
 
     def clause_of_gradient(self) -> str:
         """The clause that a wrong gradient violates; none, where the plain laws say so as well."""
+        return self.clause("C11", self.unusual or self.forwards > 1 or self.backwards > 1)
+
+    def clause(self, of_calls: str, later: bool) -> str:
+        """The clause that is violated, which is ``of_calls`` where the history has nothing else."""
+        if self.lower:
+            return "H6" if later or self.copied or self.updates else ""
         if self.copied or self.updates:
             return "H5" if self.copied else "C13"
         if self.compiled:
             return "C12"
-        return "C11" if self.unusual or self.forwards > 1 or self.backwards > 1 else ""
+        return of_calls if later else ""
 
     @contextmanager
     def breaking(self, clause: str) -> Iterator[None]:

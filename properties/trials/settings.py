@@ -36,8 +36,11 @@ SETTINGS: dict[str, Setting] = {
     "the default dtype": Setting(torch.get_default_dtype, torch.set_default_dtype, torch.float32),
     "gradient mode": Setting(torch.is_grad_enabled, _set_grad_mode, True),
     "the number of threads": Setting(torch.get_num_threads, torch.set_num_threads, 3),
+    # Whether they are asked for, and whether no more than a warning tells where there are none.
     "the use of deterministic algorithms": Setting(
-        torch.are_deterministic_algorithms_enabled, torch.use_deterministic_algorithms, False
+        lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
+        lambda value: torch.use_deterministic_algorithms(value[0], warn_only=value[1]),
+        (True, True),
     ),
     "anomaly detection": Setting(torch.is_anomaly_enabled, _set_anomaly_detection, False),
     "the precision of matrix products": Setting(
@@ -47,6 +50,12 @@ SETTINGS: dict[str, Setting] = {
     "torch.backends.cudnn.benchmark": _of(torch.backends.cudnn, "benchmark", False),
     "torch.backends.cudnn.deterministic": _of(torch.backends.cudnn, "deterministic", False),
     "torch.backends.cudnn.allow_tf32": _of(torch.backends.cudnn, "allow_tf32", True),
+    "the use of oneDNN": Setting(torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled, True),
+    "whether warnings are repeated": Setting(torch.is_warn_always_enabled, torch.set_warn_always, True),
+    "autocast's cache": Setting(torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled, True),
+    "autocast's dtype on the CPU": Setting(
+        lambda: torch.get_autocast_dtype("cpu"), lambda value: torch.set_autocast_dtype("cpu", value), torch.float16
+    ),
     "autocast on the CPU": Setting(
         lambda: torch.is_autocast_enabled("cpu"), lambda value: torch.set_autocast_enabled("cpu", value), False
     ),

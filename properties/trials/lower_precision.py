@@ -1,0 +1,28 @@
+"""What is right under autocast, which computes in a lower dtype."""
+
+from contextlib import AbstractContextManager
+
+import torch
+
+from oracles import rounding
+from oracles.precision import PRECISIONS
+from properties.trials.comparison import Expectation
+from properties.trials.tensors import TORCH_DTYPES
+
+
+def autocast_to(low: str, device: torch.device) -> AbstractContextManager[object]:
+    """Autocast to a dtype, by its name."""
+    return torch.autocast(device.type, dtype=TORCH_DTYPES[low])
+
+
+def under_autocast(exact: Expectation, low: str, stored: torch.dtype) -> Expectation:
+    """What is expected under autocast of what has exact values.
+
+    Args:
+        exact: what is expected without.
+        low: the dtype of autocast: operands, sums and results may be rounded to it.
+        stored: the dtype of the result; one that stays in another may overflow where the lower one does not.
+    """
+    dtype = TORCH_DTYPES[low]
+    bound = rounding.bound(exact.magnitude, exact.terms, dtype, accumulation=dtype, operands=PRECISIONS[low])
+    return Expectation(exact.values, rounding.overflowing(bound, exact.magnitude, stored), exact.magnitude, exact.terms)
