@@ -38,16 +38,31 @@ def vmap_agrees(trial: Trial) -> None:
 
 @law("H6", on="drawn", needs=("native",))
 def functional_call_agrees(trial: Trial) -> None:
-    """``functional_call`` with other parameters uses those, and leaves the layer's own alone.
+    """``functional_call`` with other parameters uses those, differentiates by them, and leaves the layer's own alone.
 
-    Catches layers that keep a reference to their weight somewhere else.
+    They are results of operations, as those of a hypernetwork or after an inner optimizer's step. Catches layers that
+    keep a reference to their weight somewhere else, and gradients for leaves alone.
     """
-    parameters = {name: -value.detach() for name, value in trial.layer.named_parameters()}
-    with blaming("functional_call"), torch.no_grad():
-        found: object = functional_call(trial.layer, parameters, (trial.make_input(),))
+    wanted = {f"conv.{name}" for name in trial.case.backward.requires_grad}
+    leaves = {
+        name: value.detach().clone().requires_grad_(name in wanted) for name, value in trial.layer.named_parameters()
+    }
+    with blaming("functional_call"):
+        negated = {name: -leaf for name, leaf in leaves.items()}
+        found: object = functional_call(trial.layer, negated, (trial.make_input().detach(),))
     tokens = trial.shaped("functional_call gives another kind of output", found, trial.case.output_shape)
-    trial.unchanged(-tokens, "do not follow the parameters of functional_call")
+    trial.unchanged(-tokens.detach(), "do not follow the parameters of functional_call")
     trial.unchanged(trial.embed(trial.layer, trial.make_input(), "forward"), "change after functional_call")
+    differentiated = {name: leaf for name, leaf in leaves.items() if leaf.requires_grad}
+    if not differentiated:
+        return
+    trial.spare_memory()
+    with blaming("backward through functional_call"):
+        gradients = torch.autograd.grad(tokens, list(differentiated.values()), trial.make_cotangent())
+    for name, gradient in zip(differentiated, gradients, strict=True):
+        tensor = name.removeprefix("conv.")
+        what = f"values of the {tensor} gradient are wrong through functional_call"
+        trial.close(what, -gradient, trial.expected_gradient(tensor), tensor)
 
 
 @law("H6", on="drawn", needs=("native", "gradients"))

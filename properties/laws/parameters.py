@@ -54,7 +54,7 @@ class _Negated(nn.Module):
 
 @law("H5", on="drawn", needs=("interface",))
 def follows_parametrization(trial: Trial) -> None:
-    """A parametrization of ``conv.weight``, such as weight normalisation, shows in the output.
+    """A parametrization of ``conv.weight``, such as weight normalisation, shows in the output, and learns.
 
     Catches copies of the weight, and layers that hold on to the parameter itself.
     """
@@ -65,6 +65,14 @@ def follows_parametrization(trial: Trial) -> None:
     tokens = trial.embed(layer, trial.make_input(), "forward with a parametrization")
     mirrored = Expectation(2 * trial.bias - trial.tokens.detach().double(), 3 * trial.expected_tokens.bound)
     trial.close("output values do not follow a parametrization", tokens, mirrored)
+    original = layer.conv.parametrizations.weight.original
+    if not (original.requires_grad and trial.case.backward.requires_grad):
+        return
+    trial.spare_memory()
+    with blaming("backward with a parametrization"):
+        (gradient,) = torch.autograd.grad(tokens, [original], trial.make_cotangent())
+    what = "values of the gradient of what is parametrized are wrong"
+    trial.close(what, -gradient, trial.expected_gradient("weight"), "weight")
 
 
 @law("H5", on="drawn", needs=("interface",))

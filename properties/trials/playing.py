@@ -128,15 +128,14 @@ class _Model:
         if self.layer.training != step.training:
             with blaming("train()" if step.training else "eval()"):
                 self.layer.train() if step.training else self.layer.eval()
+        plain = Forward(step.data, input_gradient=step.input_gradient)
         # Autocast has its own clause.
-        mode = "autocast" if step.mode == "autocast" else "grad"
-        plain = Forward(step.data, 0, input_gradient=step.input_gradient, mode=mode)
-        self.unusual |= step != plain
+        self.unusual |= step not in (plain, replace(plain, mode="autocast"))
         self.forwards += 1
         self.keep("the input", x.detach(), "C14")
         self.lower = AUTOCAST if step.mode == "autocast" else ""
-        mode = autocast_to(AUTOCAST, given.device) if self.lower else _MODES[step.mode]()
-        with self.breaking(self.clause_of_output()), mode:
+        context = autocast_to(AUTOCAST, given.device) if self.lower else _MODES[step.mode]()
+        with self.breaking(self.clause_of_output()), context:
             for _ in range(step.times):
                 tokens = given.call(self.calls or self.layer, x, "forward")
         self.expect_kept()
