@@ -1,6 +1,7 @@
 """What is right under autocast, which computes in a lower dtype."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -10,9 +11,17 @@ from properties.trials.comparison import Expectation
 from properties.trials.tensors import TORCH_DTYPES
 
 
-def autocast_to(low: str, device: torch.device) -> AbstractContextManager[object]:
-    """Autocast to a dtype, by its name."""
-    return torch.autocast(device.type, dtype=TORCH_DTYPES[low])
+@contextmanager
+def autocast_to(low: str, device: torch.device) -> Iterator[None]:
+    """Autocast to a dtype, by its name, as where no other is around it: what it has cached is forgotten at its end.
+
+    Torch does so at the end of the outermost one, and a trial runs inside of one that is switched off.
+    """
+    try:
+        with torch.autocast(device.type, dtype=TORCH_DTYPES[low]):
+            yield
+    finally:
+        torch.clear_autocast_cache()
 
 
 def under_autocast(exact: Expectation, low: str, stored: torch.dtype) -> Expectation:
