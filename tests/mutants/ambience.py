@@ -1,6 +1,7 @@
 """Defects in what forward does to the rest of torch, and in what the rest of torch does to it (H4, H9, C14)."""
 
 import threading
+import time
 from collections import deque
 
 import torch
@@ -116,3 +117,44 @@ class OutputsKept(Staged):
         if not torch.compiler.is_dynamo_compiling():
             _KEPT.append(tokens)
         return tokens
+
+
+class InTheDefaultDtype(Staged):
+    """Input in float32 is embedded in torch's default dtype, which is the same as a rule."""
+
+    def embed(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        used = torch.get_default_dtype() if x.dtype == torch.float32 else x.dtype
+        added = None if bias is None else bias.to(used)
+        return super().embed(x.to(used), weight.to(used), added).to(x.dtype)
+
+
+class WarningsForgotten(Staged):
+    """Deterministic algorithms are asked for again after the embedding, without what said that a warning is enough."""
+
+    def finished(self, tokens: Tensor, x: Tensor) -> Tensor:
+        if torch.are_deterministic_algorithms_enabled():
+            torch.use_deterministic_algorithms(True)
+        return tokens
+
+
+class RefusalLeavesNoGrad(Staged):
+    """The input is looked at without gradients, which stay switched off where it is refused."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        before = torch.is_grad_enabled()
+        if not torch.compiler.is_compiling():
+            torch.set_grad_enabled(False)
+            self._check(x)
+            torch.set_grad_enabled(before)
+        return super().forward(x)
+
+
+class BatchLeftOnTheLayer(Staged):
+    """The batch of a call is noted on the layer, where another thread's call notes its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        self._batch = len(x)
+        tokens = super().forward(x)
+        # Another thread's turn comes here, as it may anywhere.
+        time.sleep(0)
+        return tokens[: self._batch]

@@ -100,3 +100,10 @@ class EmptyBatchChannelsLastRefused(Staged):
         if x.shape[0] == 0 and not self.conv.weight.is_contiguous():
             raise RuntimeError("invalid strides for an empty batch")
         return x
+
+
+class WeightThatIsAResultDetached(Staged):
+    """A weight that is the result of an operation gets no gradient."""
+
+    def used_weight(self) -> Tensor:
+        return self.conv.weight if self.conv.weight.is_leaf else self.conv.weight.detach()

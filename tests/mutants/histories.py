@@ -209,3 +209,38 @@ class CompiledModeKept(Staged):
         if self._first is None:
             self._first = self.conv.bias.detach().clone()
         return self._first
+
+
+class InputKeptByVersion(Staged):
+    """In inference a copy of the input is used again for the same tensor, where autograd noticed no change of it."""
+
+    _kept: tuple[Tensor, int, Tensor] | None = None
+
+    def prepared(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or x.is_inference():
+            return x
+        if self._kept is None or self._kept[0] is not x or self._kept[1] != x._version:
+            self._kept = (x, x._version, x.clone())
+        return self._kept[2]
+
+
+class NewestWeightDifferentiated(Differentiated):
+    """The input gradient is that of the weight which the layer has when it is asked for, not of the call's."""
+
+    def input_gradient(self, cotangent: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+        return super().input_gradient(cotangent, x, self.conv.weight.to(weight.dtype))
+
+
+class WeightKeptForAutocast(Staged):
+    """Under autocast, in training, the weight is converted once and for all."""
+
+    _kept: Tensor | None = None
+
+    def embed(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if not torch.is_autocast_enabled(x.device.type) or x.dtype == torch.float64:
+            return super().embed(x, weight, bias)
+        low = torch.get_autocast_dtype(x.device.type)
+        if self._kept is None or self._kept.dtype != low:
+            self._kept = weight.detach().to(low)
+        # Its gradient is that of the parameter.
+        return super().embed(x, self._kept + (weight - weight.detach()).to(low), bias)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from tests.mutants.stages import Gathered, Staged
+from tests.mutants.stages import Gathered, Staged, convolve
 
 
 def _whole_tiles(x: Tensor, axis: int, tile: int) -> Tensor:
@@ -59,3 +59,14 @@ class OriginsInDtypeOfInput(Gathered):
 
     def origins(self, size: int, axis: int) -> Tensor:
         return super().origins(size, axis).to(self._dtype).long()
+
+
+class SequencesInSegments(Staged):
+    """Sequences longer than 4,096 pixels go through in segments that start at multiples of that, not of the stride."""
+
+    def embed(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if self.data_dim > 1 or x.shape[1] <= 4096:
+            return super().embed(x, weight, bias)
+        segments = [x[:, start : start + 4096 + self.patch_size - 1] for start in range(0, x.shape[1], 4096)]
+        whole = [part for part in segments if part.shape[1] >= self.patch_size]
+        return torch.cat([convolve(part, weight, bias, self.stride) for part in whole], 1)[:, : self.grid(x)[0]]
