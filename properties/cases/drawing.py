@@ -341,7 +341,7 @@ def _forward(draw: st.DrawFn, number: str, usual: Forward | None) -> Forward:
         input_gradient=pick("input gradient", (True, True, False)),
         training=pick("training", (True, True, False)),
         mode=pick("mode", ("grad", "grad", "grad", "no_grad", "inference")),
-        times=pick("times", (*[1] * 24, 17, 1000)),
+        times=pick("times", (*[1] * 48, 17, 17, 1000)),
     )
 
 

@@ -29,7 +29,7 @@ def right_as_built(trial: Trial) -> None:
         for name in names:
             getattr(layer.conv, name).requires_grad_(name in trial.case.backward.requires_grad)
     given = Trial(replace(trial.case, fill=Fill("real", trial.case.fill.seed)), trial.implementation, trial.device)
-    given.values = replace(given.values, **own)
+    given.values = replace(trial.values, **own)
     x = given.make_input()
     tokens = given.embed(layer, x, "forward as it was built")
     trial.close(
