@@ -10,7 +10,7 @@ from properties.cases.case import Case
 from properties.cases.domain import NEEDS, Domain
 from properties.cases.error import CaseError
 from properties.contract import CLAUSES, LEVELS
-from properties.trials.ending import Broken, Raised, TorchFault, Unusable
+from properties.trials.ending import NO_MEMORY, Broken, Raised, TorchFault, Unusable
 from properties.trials.faults import fault_behind
 from properties.trials.implementation import Implementation
 from properties.trials.settings import undisturbed
@@ -114,6 +114,8 @@ class Law:
             # What a layer raises is never this: it is ``Raised``.
             return Inapplicable(_NO_OTHER)
         except Raised as raised:
+            if raised.out_of_memory:
+                return Inapplicable(NO_MEMORY)
             failed = Failed(f"{raised.doing} raised an exception", observed=raised.observed, expected="no exception")
         except Violation as violation:
             failed = violation.failed

@@ -22,9 +22,12 @@ def runs_forward(trial: Trial) -> None:
 
 
 def _output(trial: Trial) -> object:
-    if isinstance(trial.forward_pass, Raised):
+    found = trial.forward_pass
+    if isinstance(found, Raised):
+        if found.out_of_memory:
+            raise found
         trial.broken("forward raised (see runs_forward)")
-    return trial.forward_pass
+    return found
 
 
 def _tensor(trial: Trial) -> Tensor:

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
+
 from properties.trials.implementation import said
 from properties.trials.verdict import Violation
 
@@ -16,6 +18,17 @@ class Raised(Exception):  # noqa: N818 - "the implementation raised"
         self.error = error
         self.observed = f"{type(error).__name__}: {first_line}".rstrip(": ")
         super().__init__(f"{doing} raised {self.observed}")
+
+    @property
+    def out_of_memory(self) -> bool:
+        """Whether memory was asked for that is not there, which says nothing of what the layer computes."""
+        if isinstance(self.error, MemoryError | torch.OutOfMemoryError):
+            return True
+        # The allocator of the CPU raises a plain RuntimeError.
+        return isinstance(self.error, RuntimeError) and "DefaultCPUAllocator" in self.observed
+
+
+NO_MEMORY = "the layer asks for more memory than there is"
 
 
 class Unusable(Exception):  # noqa: N818 - "the output is unusable"

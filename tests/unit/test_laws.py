@@ -6,7 +6,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import example, given, settings
+from torch import Tensor
 
 from patchify import Patchify
 from properties import laws
@@ -224,6 +226,25 @@ def test_what_is_raised_becomes_a_verdict() -> None:
     # What the harness itself does wrong is no verdict on the layer.
     with pytest.raises(ZeroDivisionError, match=r"^a bug of the harness$"):
         law("C7")(broken)(trial)
+
+
+class Padded(Patchify):
+    """Right, but for large inputs it asks for more memory than there is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.shape[0] > 1:
+            torch.empty(2**60, dtype=torch.uint8)
+        return super().forward(x)
+
+
+def test_memory_that_is_not_there_says_nothing_of_a_layer() -> None:
+    for batch, expected in ((1, Passed), (2, Inapplicable)):
+        trial = Trial(Case(input=Input(batch, (2,))), Padded)
+        for name in ("runs_forward", "returns_tensor", "grid_shape", "values_exact", "homogeneous"):
+            verdict = BY_NAME[name](trial)
+            assert isinstance(verdict, expected)
+            if isinstance(verdict, Inapplicable):
+                assert verdict == Inapplicable("the layer asks for more memory than there is")
 
 
 def test_plan_judges_every_property_somewhere() -> None:
