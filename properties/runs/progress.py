@@ -11,7 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from properties.runs.shard import OnCase
-from properties.runs.shard_names import NAMES, kind_of
+from properties.runs.shard_names import NAMES, is_small, kind_of
 
 # Seconds between two lines where there is no terminal to draw on.
 _PAUSE = 15.0
@@ -97,24 +97,29 @@ def watched(shards: Sequence[str]) -> Iterator[OnCase]:
 def shown(console: Console, shards: Sequence[str]) -> Iterator[OnCase]:
     """Show how far a run on some shards is; gives what is to be called after every case.
 
+    The first statement is about the first small shapes, seconds after the start: what is simply wrong fails on them.
     Where the console is no terminal, a line is written to standard error from time to time: what is printed is the same
     for the same seed.
     """
     if not console.is_terminal:
         console = Console(stderr=True, width=console.width)
     estimate, failed_by_now = Estimate(shards), set[str]()
-    said = time.monotonic()
+    said, stated = time.monotonic(), False
     columns = (BarColumn(12), TextColumn("{task.fields[told]}", markup=False))
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         bar = progress.add_task("run", total=len(shards), told="")
 
         def on_case(shard: str, done: int, of: int, failed: Sequence[str]) -> None:
-            nonlocal said
+            nonlocal said, stated
             estimate.add(shard, done, of)
             for name in failed:
                 if name not in failed_by_now:
                     failed_by_now.add(name)
                     console.print(Text(f"failed: {name}", style="bold red"), soft_wrap=True)
+            if not stated and done == of and is_small(shard):
+                stated = True
+                if not failed_by_now:
+                    console.print(f"nothing has failed on the first {estimate.cases:,} cases, {_name(shard)}")
             left = estimate.left()
             told = f"{estimate.finished} of {len(shards)} shards, {estimate.cases} cases, {_name(shard)}"
             told += "" if left is None else f", {_about(left)} left"

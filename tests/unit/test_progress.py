@@ -2,7 +2,10 @@
 
 from collections.abc import Iterable
 
-from properties.runs.progress import Estimate
+import pytest
+from rich.console import Console
+
+from properties.runs.progress import Estimate, shown
 
 SHARDS = ("random0", "random1", "landmarks")
 
@@ -47,3 +50,14 @@ def test_it_never_grows() -> None:
     # While it was far too low, it was not told.
     assert None in told(slower)[12:]
     assert found[-1] == 0
+
+
+def test_the_first_statement_is_about_the_first_small_shapes(capsys: pytest.CaptureFixture[str]) -> None:
+    for failed, statement in (([], "nothing has failed on the first 3 cases, small scope, 1D\n"), (["grid_shape"], "")):
+        with shown(Console(stderr=True), ["small1D-0", "random0"]) as on_case:
+            on_case("small1D-0", 1, 2, failed)
+            on_case("random0", 1, 2, [])
+            assert "nothing" not in capsys.readouterr().err
+            on_case("small1D-0", 2, 2, [])
+            on_case("small1D-1", 2, 2, [])
+        assert capsys.readouterr().err == statement
