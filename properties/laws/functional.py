@@ -187,7 +187,7 @@ def _under_autocast(trial: Trial, layer: Any, doing: str, called: Callable[[Tens
         trial.inapplicable(f"{low} may not hold the values of this case")
     dtype, x = TORCH_DTYPES[low], trial.make_input()
     x = with_plain_ones(x) if trial.device.type == "cpu" else x
-    with autocast_to(low, trial.device):
+    with autocast_to(low, trial.device.type):
         found = trial.call(called or layer, x, f"{doing} to {low}")
     allowed = dict.fromkeys((dtype, torch.float32, trial.dtype))
     trial.expect(

@@ -12,13 +12,13 @@ from properties.trials.tensors import TORCH_DTYPES
 
 
 @contextmanager
-def autocast_to(low: str, device: torch.device) -> Iterator[None]:
-    """Autocast to a dtype, by its name, as where no other is around it: what it has cached is forgotten at its end.
+def autocast_to(low: str, kind: str) -> Iterator[None]:
+    """Autocast to a dtype, by its name, on a kind of device; what it has cached is forgotten at its end.
 
     Torch does so at the end of the outermost one, and a trial runs inside of one that is switched off.
     """
     try:
-        with torch.autocast(device.type, dtype=TORCH_DTYPES[low]):
+        with torch.autocast(kind, dtype=TORCH_DTYPES[low]):
             yield
     finally:
         torch.clear_autocast_cache()

@@ -134,7 +134,7 @@ class _Model:
         self.forwards += 1
         self.keep("the input", x.detach(), "C14")
         self.lower = AUTOCAST if step.mode == "autocast" else ""
-        context = autocast_to(AUTOCAST, given.device) if self.lower else _MODES[step.mode]()
+        context = autocast_to(AUTOCAST, given.device.type) if self.lower else _MODES[step.mode]()
         with self.breaking(self.clause_of_output()), context:
             for _ in range(step.times):
                 tokens = given.call(self.calls or self.layer, x, "forward")

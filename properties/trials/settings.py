@@ -12,16 +12,18 @@ import torch
 
 @dataclass(frozen=True)
 class Setting:
-    """How to read and write a setting, and a value that no layer is likely to give it and that harms no computation."""
+    """How to read and write a setting, and values that harm no computation: two where there are, so that one of them is
+    not what a layer gives it.
+    """
 
     read: Callable[[], Any]
     write: Callable[[Any], None]
-    unlikely: Any
+    values: tuple[Any, Any]
 
 
-def _of(holder: Any, name: str, unlikely: Any) -> Setting:
-    """A setting that is an attribute."""
-    return Setting(lambda: getattr(holder, name), lambda value: setattr(holder, name, value), unlikely)
+def _of(holder: Any, name: str) -> Setting:
+    """A setting that is an attribute, true or false."""
+    return Setting(lambda: getattr(holder, name), lambda value: setattr(holder, name, value), (True, False))
 
 
 def _set_grad_mode(enabled: bool) -> None:
@@ -33,31 +35,36 @@ def _set_anomaly_detection(enabled: bool) -> None:
 
 
 SETTINGS: dict[str, Setting] = {
-    "the default dtype": Setting(torch.get_default_dtype, torch.set_default_dtype, torch.float32),
-    "gradient mode": Setting(torch.is_grad_enabled, _set_grad_mode, True),
-    "the number of threads": Setting(torch.get_num_threads, torch.set_num_threads, 3),
+    "the default dtype": Setting(torch.get_default_dtype, torch.set_default_dtype, (torch.float32, torch.float64)),
+    "gradient mode": Setting(torch.is_grad_enabled, _set_grad_mode, (True, False)),
+    "the number of threads": Setting(torch.get_num_threads, torch.set_num_threads, (3, 1)),
     # Whether they are asked for, and whether no more than a warning tells where there are none.
     "the use of deterministic algorithms": Setting(
         lambda: (torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()),
         lambda value: torch.use_deterministic_algorithms(value[0], warn_only=value[1]),
-        (True, True),
+        ((False, False), (True, True)),
     ),
-    "anomaly detection": Setting(torch.is_anomaly_enabled, _set_anomaly_detection, False),
+    # Where it is on, all takes far longer.
+    "anomaly detection": Setting(torch.is_anomaly_enabled, _set_anomaly_detection, (False, False)),
     "the precision of matrix products": Setting(
-        torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, "highest"
+        torch.get_float32_matmul_precision, torch.set_float32_matmul_precision, ("highest", "high")
     ),
-    "torch.backends.cudnn.enabled": _of(torch.backends.cudnn, "enabled", True),
-    "torch.backends.cudnn.benchmark": _of(torch.backends.cudnn, "benchmark", False),
-    "torch.backends.cudnn.deterministic": _of(torch.backends.cudnn, "deterministic", False),
-    "torch.backends.cudnn.allow_tf32": _of(torch.backends.cudnn, "allow_tf32", True),
-    "the use of oneDNN": Setting(torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled, True),
-    "whether warnings are repeated": Setting(torch.is_warn_always_enabled, torch.set_warn_always, True),
-    "autocast's cache": Setting(torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled, True),
+    "torch.backends.cudnn.enabled": _of(torch.backends.cudnn, "enabled"),
+    "torch.backends.cudnn.benchmark": _of(torch.backends.cudnn, "benchmark"),
+    "torch.backends.cudnn.deterministic": _of(torch.backends.cudnn, "deterministic"),
+    "torch.backends.cudnn.allow_tf32": _of(torch.backends.cudnn, "allow_tf32"),
+    "the use of oneDNN": Setting(torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled, (True, False)),
+    "whether warnings are repeated": Setting(torch.is_warn_always_enabled, torch.set_warn_always, (False, True)),
+    "autocast's cache": Setting(torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled, (True, False)),
     "autocast's dtype on the CPU": Setting(
-        lambda: torch.get_autocast_dtype("cpu"), lambda value: torch.set_autocast_dtype("cpu", value), torch.float16
+        lambda: torch.get_autocast_dtype("cpu"),
+        lambda value: torch.set_autocast_dtype("cpu", value),
+        (torch.bfloat16, torch.float16),
     ),
     "autocast on the CPU": Setting(
-        lambda: torch.is_autocast_enabled("cpu"), lambda value: torch.set_autocast_enabled("cpu", value), False
+        lambda: torch.is_autocast_enabled("cpu"),
+        lambda value: torch.set_autocast_enabled("cpu", value),
+        (False, False),
     ),
 }
 
