@@ -7,7 +7,7 @@ from properties.cases.case import Backward, Case, Fill, Spec
 from properties.cases.error import CaseError
 
 # Every stride up to here is due, a few in each case.
-LONGEST = 128
+_LONGEST = 128
 _IN_A_CASE = 4
 # The most taps of a patch that is as large as its stride.
 _MOST_TAPS = 2**12
@@ -21,7 +21,7 @@ def of_long_strides(case: Case) -> list[Case]:
     found = []
     for number in range(_IN_A_CASE):
         turn = case.fill.seed * _IN_A_CASE + number
-        stride, windows = turn % LONGEST + 1, turn // LONGEST % 2 + 2
+        stride, windows = turn % _LONGEST + 1, turn // _LONGEST % 2 + 2
         patch_size = stride if turn % 3 and stride**case.spec.data_dim <= _MOST_TAPS else 1
         spec = Spec(1, 1, case.spec.data_dim, patch_size, stride, bias=False)
         sizes = (*[patch_size] * (case.spec.data_dim - 1), (windows - 1) * stride + patch_size)

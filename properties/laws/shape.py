@@ -24,9 +24,7 @@ def runs_forward(trial: Trial) -> None:
 def _output(trial: Trial) -> object:
     found = trial.forward_pass
     if isinstance(found, Raised):
-        if found.out_of_memory:
-            raise found
-        trial.broken("forward raised (see runs_forward)")
+        raise found.instead("forward raised (see runs_forward)")
     return found
 
 

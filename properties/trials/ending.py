@@ -27,6 +27,10 @@ class Raised(Exception):  # noqa: N818 - "the implementation raised"
         # The allocator of the CPU raises a plain RuntimeError.
         return isinstance(self.error, RuntimeError) and "DefaultCPUAllocator" in self.observed
 
+    def instead(self, reason: str) -> "Unusable":
+        """What ends a law that needs what was to come of it; the reason names the property that has failed for that."""
+        return Unusable(NO_MEMORY) if self.out_of_memory else Broken(reason)
+
 
 NO_MEMORY = "the layer asks for more memory than there is"
 

@@ -19,7 +19,7 @@ from oracles.precision import TF32, Precision
 from properties.cases.case import Case
 from properties.trials.comparison import ALL, NOTHING_JUDGED, Expectation, compare, judged
 from properties.trials.declaration import domain_of
-from properties.trials.ending import NO_MEMORY, Broken, Raised, TorchFault, Unusable, blaming
+from properties.trials.ending import Broken, Raised, TorchFault, Unusable, blaming
 from properties.trials.implementation import Implementation
 from properties.trials.layout import CHANNELS_LAST, lay_out
 from properties.trials.memory_faults import memory_fault
@@ -411,7 +411,7 @@ class Trial:
         """
         found = self.forward_pass
         if isinstance(found, Raised):
-            raise Unusable(NO_MEMORY) if found.out_of_memory else Broken("forward raised (see runs_forward)")
+            raise found.instead("forward raised (see runs_forward)")
         if not isinstance(found, Tensor) or found.dtype != self.dtype or found.device != self.x.device:
             raise Broken("the output is no tensor of the input's dtype and device (see returns_tensor)")
         if found.shape != self.case.output_shape:
@@ -424,7 +424,7 @@ class Trial:
             raise Unusable(f"the case asks for no gradient of the {name}")
         found = self.backward_pass
         if isinstance(found, Raised):
-            raise Unusable(NO_MEMORY) if found.out_of_memory else Broken("backward raised (see runs_backward)")
+            raise found.instead("backward raised (see runs_backward)")
         gradient = found[name]
         if gradient is None:
             raise Broken(f"no gradient reaches the {name} (see runs_backward)")
