@@ -14,7 +14,12 @@ from properties.cases import history as histories
 from properties.cases.error import CaseError
 
 DTYPES = ("float64", "float32", "bfloat16", "float16")
-LAYOUTS = ("contiguous", "channels_first", "transposed", "sliced", "stepped", "expanded", "odd_strides")
+LAYOUTS = (
+    *("contiguous", "channels_first", "transposed", "rotated", "sliced", "stepped"),
+    *("expanded", "overlapping", "odd_strides"),
+)
+# Layouts in which samples share memory, and so values.
+SHARING = ("expanded", "overlapping")
 WEIGHT_LAYOUTS = ("plain", "channels_last")
 ORIGINS = ("leaf", "result")
 FILLS = ("exact", "real", "wide", "address", "poison", "sparse", "extreme")
@@ -25,7 +30,9 @@ COTANGENTS = (
     *("summed", "pooled", "sliced", "transposed"),
 )
 # What records say in format 3 and not before.
-_SINCE_3 = ("sparse", "extreme", "summed", "pooled", "sliced", "transposed")
+_LAYOUTS_SINCE_3 = ("rotated", "overlapping")
+_FILLS_SINCE_3 = ("sparse", "extreme")
+_COTANGENTS_SINCE_3 = ("summed", "pooled", "sliced", "transposed")
 MODES = ("train", "eval", "no_grad", "inference")
 AUTOCAST = ("off", "bfloat16", "float16")
 
@@ -227,7 +234,8 @@ class Case:
         """The oldest format of records that can hold the case: 2 knows histories, 3 the contexts of a call."""
         usual = (self.input.origin, self.mode, self.autocast) == ("leaf", "train", "off")
         usual = usual and all(getattr(step, "mode", "grad") != "autocast" for step in self.history)
-        if not usual or self.fill.name in _SINCE_3 or self.backward.cotangent in _SINCE_3:
+        usual = usual and self.fill.name not in _FILLS_SINCE_3 and self.input.layout not in _LAYOUTS_SINCE_3
+        if not usual or self.backward.cotangent in _COTANGENTS_SINCE_3:
             return 3
         return 2 if self.history else 1
 

@@ -13,6 +13,7 @@ from oracles.precision import PRECISIONS
 from properties.cases.case import (
     DTYPES,
     MAX_ELEMENTS,
+    SHARING,
     Backward,
     Case,
     Fill,
@@ -419,7 +420,7 @@ def _can_be_laid_out(spec: Spec, given: Input) -> bool:
     """Whether an input has what its layout needs: samples to repeat, or an axis of size 1."""
     if given.layout == "odd_strides":
         return 1 in (given.batch, spec.in_features, *given.sizes)
-    return given.layout != "expanded" or given.batch > 1
+    return given.layout not in SHARING or given.batch > 1
 
 
 def _closest(number: int, allowed: tuple[int, ...] | None, most: int = MAX_ELEMENTS) -> int:

@@ -24,6 +24,7 @@ from properties.cases.case import (
     DTYPES,
     LAYOUTS,
     PARAMETERS_AND_INPUT,
+    SHARING,
     Backward,
     Case,
     Fill,
@@ -226,8 +227,8 @@ def _small_numbers(draw: st.DrawFn, data_dims: Sequence[int] = _DATA_DIMS) -> tu
 def inputs(draw: st.DrawFn, spec: Spec, batch: int, extent: tuple[int, ...], dtypes: Sequence[str]) -> Input:
     """What a layer of the given spec is given, with another batch where its layout needs one."""
     layout = _pick(draw, "layout", (*LAYOUTS, "channels_first"))
-    if layout == "expanded" and batch == 1:
-        batch = _pick(draw, "batch", (2, 3, 5))  # one sample, repeated
+    if layout in SHARING and batch == 1:
+        batch = _pick(draw, "batch", (2, 3, 5))
     if layout == "odd_strides" and 1 not in (spec.in_features, *extent):
         batch = 1  # only an axis of size 1 can have any stride
     origin = _pick(draw, "origin", ("leaf", "leaf", "result"))

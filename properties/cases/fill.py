@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from oracles.precision import PRECISIONS, Precision
 from oracles.windows import covered
 from properties.cases import generator
-from properties.cases.case import Case
+from properties.cases.case import SHARING, Case
 
 # Larger integers would still be exact in these dtypes, but float32 operands must survive TF32, which keeps 11 bits.
 _LARGEST_INTEGER = {"float64": 2**20, "float32": 2**10, "bfloat16": 2**8, "float16": 2**10}
@@ -58,7 +58,11 @@ def values(case: Case) -> dict[str, NDArray[np.float64]]:
         drawn = {name: draw(case, name, math.prod(shape), precision) for name, shape in shapes.items()}
     arrays = {name: drawn[name].astype(np.float64).reshape(shape) for name, shape in shapes.items()}
     if case.fill.name == "poison":
-        arrays["x"][:, ~covered(case.input.sizes, case.spec.patch_size, case.spec.effective_stride)] = math.nan
+        kept = covered(case.input.sizes, case.spec.patch_size, case.spec.effective_stride)
+        if case.input.layout == "overlapping":
+            # What one sample leaves over along the first axis, another one covers.
+            kept = np.broadcast_to(kept.any(axis=0), kept.shape)
+        arrays["x"][:, ~kept] = math.nan
     arrays["cotangent"] = _cotangent(case, arrays["cotangent"])
     return arrays
 
@@ -76,7 +80,7 @@ def false_pass_probability(case: Case, *, gradient: bool) -> float | None:
     Returns:
         None where values are not independent and uniform, so that the lemma says nothing.
     """
-    if case.fill.name not in ("exact", "poison") or case.input.layout == "expanded":
+    if case.fill.name not in ("exact", "poison") or case.input.layout in SHARING:
         return None
     limits = amplitudes(case)
     if limits.weights_in_a_row < case.spec.terms:

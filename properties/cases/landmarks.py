@@ -16,6 +16,7 @@ from properties.cases.case import (
     LAYOUTS,
     ORIGINS,
     PARAMETERS_AND_INPUT,
+    SHARING,
     WEIGHT_LAYOUTS,
     Backward,
     Case,
@@ -40,7 +41,8 @@ _IN_THE_FIELD: dict[str, tuple[Spec, Input]] = {
     "spectrogram 16/10": (Spec(1, 768, 2, 16, stride=10, bias=True), Input(1, (128, 512))),
     "raw audio 10/5": (Spec(1, 64, 1, 10, stride=5, bias=True), Input(1, (16_000,))),
     "video, patch 4": (Spec(3, 192, 3, 4, bias=False), Input(1, (16, 112, 112))),
-    # More samples than a CUDA grid has blocks along its second and third axis.
+    # More samples than a CUDA grid has blocks along its second and third axis, and than 16 bits number: one more each.
+    "65,536 short sequences": (Spec(1, 2, 1, 2, bias=True), Input(65_536, (2,))),
     "65,537 thin images": (Spec(1, 2, 2, 2, bias=True), Input(65_537, (2, 3))),
     "MRI volume, patch 8": (Spec(1, 256, 3, 8, bias=True), Input(1, (64, 64, 64))),
     # Inputs that are one window, with many channels: kernels treat them unlike others (torch 2.13 gets some wrong).
@@ -169,7 +171,7 @@ def _in_context(case: Case, which: str) -> Case:
     spec, given = case.spec, case.input
     mode = pick(("train", "train", "eval", "no_grad", "inference"))
     # What real users feed: images, channels first and permuted; a first layer's input needs no gradient.
-    impossible = {"expanded"} | ({"odd_strides"} if 1 not in (given.batch, spec.in_features, *given.sizes) else set())
+    impossible = {*SHARING} | ({"odd_strides"} if 1 not in (given.batch, spec.in_features, *given.sizes) else set())
     layouts = ("channels_first", *(layout for layout in LAYOUTS if layout not in impossible))
     parameters = ("weight", "bias") if spec.bias else ("weight",)
     wanted = pick((parameters, parameters, ("input", *parameters), ("input",), ("weight",)))

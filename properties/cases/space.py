@@ -22,6 +22,7 @@ from properties.cases.case import (
     FILLS,
     LAYOUTS,
     MODES,
+    SHARING,
     Backward,
     Case,
     Fill,
@@ -294,7 +295,7 @@ def _numeric_rows(space: Space) -> Iterator[NDArray[np.bool_]]:
                                 cheap = affordable(samples, *(each[within] for each in of_sample))
                                 rows[:, NUMBER["batch", level]] = cheap
                         for layout in LAYOUTS:
-                            rows[:, NUMBER["layout", layout]] = layout != "expanded" or batch > 1
+                            rows[:, NUMBER["layout", layout]] = layout not in SHARING or batch > 1
                         odd = single | (channels == 1) | (batch == 1)
                         rows[:, NUMBER["layout", "odd_strides"]] = odd[within]
                         elements = pixels[within] * channels[within]

@@ -1,6 +1,7 @@
 """Memory layouts: the same values, stored differently."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -14,8 +15,10 @@ MARGIN = 1024
 def lay_out(values: Tensor, layout: str) -> Tensor:
     """A new tensor of the given layout, with the given values; it shares no memory with them.
 
-    An ``expanded`` tensor repeats its first sample. Memory before and after the elements of a ``contiguous`` one, and
-    between those of a ``sliced`` or ``stepped`` one, holds NaN, so that whoever reads it is found out.
+    An ``expanded`` tensor repeats its first sample; the samples of an ``overlapping`` one are clips of one recording,
+    each a pixel on from the one before it along the first spatial axis. A ``rotated`` one is stored with its axes two
+    places on, which no swap of two undoes. Memory before and after the elements of a ``contiguous`` one, and between
+    those of a ``sliced`` or ``stepped`` one, holds NaN, so that whoever reads it is found out.
 
     In bfloat16 on a CPU axes of size 1 have no odd strides (see ``with_plain_ones``).
 
@@ -43,10 +46,11 @@ def _laid_out(values: Tensor, layout: str) -> Tensor:
             around = values.new_full((values.numel() + 2 * MARGIN,), math.nan)
             return around[MARGIN:-MARGIN].view(values.shape).copy_(values)
         case "channels_first":
-            return values.movedim(-1, 1).clone(memory_format=torch.contiguous_format).movedim(1, -1)
+            return _stored(values, (0, values.ndim - 1, *range(1, values.ndim - 1)))
         case "transposed":
-            backwards = tuple(reversed(range(values.ndim)))
-            return values.permute(backwards).clone(memory_format=torch.contiguous_format).permute(backwards)
+            return _stored(values, range(values.ndim - 1, -1, -1))
+        case "rotated":
+            return _stored(values, (*range(2, values.ndim), 0, 1))
         case "sliced":
             around = values.new_full([n + 2 for n in values.shape], math.nan)
             inside = around[(slice(1, -1),) * values.ndim]
@@ -57,9 +61,18 @@ def _laid_out(values: Tensor, layout: str) -> Tensor:
             return every_second.copy_(values)
         case "expanded":
             return values[:1].clone(memory_format=torch.contiguous_format).expand_as(values)
+        case "overlapping":
+            recording = torch.cat([values[0], values[1:, -1]])
+            return recording.unfold(0, values.shape[1], 1).movedim(-1, 1)
         case "odd_strides":
             plain = values.clone(memory_format=torch.contiguous_format)
             strides = [7 if n == 1 else stride for n, stride in zip(plain.shape, plain.stride(), strict=True)]
             return plain.as_strided(plain.shape, strides)
         case _:
             raise AssertionError(f"unknown layout {layout!r}")
+
+
+def _stored(values: Tensor, order: Sequence[int]) -> Tensor:
+    """A copy whose axes lie in memory in the given order, the slowest first."""
+    dense = values.permute(*order).clone(memory_format=torch.contiguous_format)
+    return dense.permute(*sorted(range(values.ndim), key=order.__getitem__))

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from oracles import adjoint, rounding, unfold
 from oracles.precision import TF32, Precision
-from properties.cases.case import Case
+from properties.cases.case import SHARING, Case
 from properties.trials.comparison import ALL, NOTHING_JUDGED, Expectation, compare, judged
 from properties.trials.declaration import domain_of
 from properties.trials.ending import Broken, Raised, TorchFault, Unusable, blaming
@@ -192,7 +192,8 @@ class Trial:
     def values(self) -> Tensors:
         """The case's tensors, on the CPU, never given to the implementation."""
         made = tensors(self.case)
-        return replace(made, x=lay_out(made.x, "expanded")) if self.case.input.layout == "expanded" else made
+        layout = self.case.input.layout
+        return replace(made, x=lay_out(made.x, layout)) if layout in SHARING else made
 
     def make_input(self, layout: str | None = None) -> Tensor:
         """A new input of the case's layout, or of another one, that requires a gradient where the case says.

@@ -48,6 +48,23 @@ class ExpandedBatchReadOnce(Staged):
         return x[:1] if x.shape[0] > 1 and x.stride(0) == 0 else x
 
 
+class OverlappingTakenForExpanded(Staged):
+    """Dense samples that share memory are all taken for the first one."""
+
+    def prepared(self, x: Tensor) -> Tensor:
+        shared = x.shape[0] > 1 and x[0].is_contiguous() and x.stride(0) < x[0].numel()
+        return x[:1].expand_as(x) if shared else x
+
+
+class MemoryOrderUndoneByItself(Staged):
+    """The spatial axes are brought into the order of memory, and back by the same permutation, not by its inverse."""
+
+    def prepared(self, x: Tensor) -> Tensor:
+        order = sorted(range(1, x.ndim - 1), key=x.stride, reverse=True)
+        around = (0, *order, x.ndim - 1)
+        return x.permute(around).permute(around)
+
+
 class ChannelsFirstMemoryMisread(Staged):
     """An input that is stored channels first is taken for one that has its channels first."""
 

@@ -58,6 +58,13 @@ class SamplesPastLimitZero(Staged):
         return torch.cat([tokens[:65_535], torch.zeros_like(tokens[:excess])])
 
 
+class LastSampleOfChunksLost(Staged):
+    """Samples are taken 65,535 at a time, and a last one that is left alone is taken for none."""
+
+    def finished(self, tokens: Tensor, x: Tensor) -> Tensor:
+        return tokens[:-1] if tokens.shape[0] % 65_535 == 1 and tokens.shape[0] > 1 else tokens
+
+
 class SampleIndexWraps(Staged):
     """The index of a sample has 16 bits: sample 65,536 is sample 0 again."""
 

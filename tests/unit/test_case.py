@@ -98,7 +98,7 @@ def changed(path: str, value: object) -> dict[str, Any]:
 HIGH = MAX_ELEMENTS
 SPEC_FIELDS = "in_features, out_features, data_dim, patch_size, stride, bias"
 GRADIENTS = "backward.requires_grad must list some of input, weight, bias, in that order, got"
-LAYOUT_NAMES = "contiguous, channels_first, transposed, sliced, stepped, expanded, odd_strides"
+LAYOUT_NAMES = "contiguous, channels_first, transposed, rotated, sliced, stepped, expanded, overlapping, odd_strides"
 CHANGED: tuple[tuple[str, object, str], ...] = (
     # integers
     ("spec.in_features", True, "spec.in_features must be an integer, got True"),

@@ -95,6 +95,7 @@ def test_pairs_that_are_impossible() -> None:
         *((f"{axis} >= 4097", "fill address") for axis in ("in_features", "out_features", "terms")),
         # One sample cannot be repeated.
         ("batch 1", "layout expanded"),
+        ("batch 1", "layout overlapping"),
         # What judges an empty batch does not compile, and knows no autocast.
         *(("batch 0", f"compiled {how}") for how in COMPILED),
         *(("batch 0", f"autocast {low}") for low in AUTOCAST[1:]),
@@ -299,7 +300,7 @@ def test_expensive_cases_are_few() -> None:
     assert not any(case.compiled == COMPILED[1] for case in plain)
     # Nothing needs more than each layout, fill and cotangent once for each of the two ways to compile.
     assert len(compiled) < 2 * 35
-    assert len(plain) < 100
+    assert len(plain) < 110
     huge = [case for case in plain if case.input.batch > 65_535]
     assert 7 <= len(huge) < 20
     assert all(np.prod(case.input_shape[1:]) <= 32 for case in huge)

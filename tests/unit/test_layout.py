@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from properties.cases.case import LAYOUTS
+from properties.cases.case import LAYOUTS, SHARING
 from properties.trials.layout import MARGIN, lay_out
 
 
@@ -24,7 +24,17 @@ def memory(tensor: Tensor) -> list[float]:
     return whole
 
 
-@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name != "expanded"])
+def repeated(values: Tensor, layout: str) -> Tensor:
+    """What a layout repeats of the values: a sample, or all but the last pixel of the sample before."""
+    made = values.clone()
+    for sample in range(1, len(values) if layout in SHARING else 0):
+        made[sample] = made[0]
+        if layout == "overlapping":
+            made[sample, :-1], made[sample, -1] = made[sample - 1, 1:].clone(), values[sample, -1]
+    return made
+
+
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if name not in SHARING])
 def test_keeps_values(layout: str) -> None:
     given_values = image()
     before = given_values.clone()
@@ -52,7 +62,7 @@ def test_is_a_copy_where_layouts_coincide(layout: str, shape: tuple[int, ...]) -
 @settings(max_examples=100)
 def test_keeps_values_of_every_shape(shape: list[int], layout: str, dtype: torch.dtype) -> None:
     given_values = torch.arange(math.prod(shape)).reshape(shape).to(dtype)
-    expected = given_values[:1].expand(shape) if layout == "expanded" else given_values
+    expected = repeated(given_values, layout)
     found = lay_out(given_values, layout)
     assert (list(found.shape), found.dtype) == (shape, dtype)
     assert torch.equal(found, expected)
@@ -63,9 +73,11 @@ STORED: dict[str, tuple[tuple[int, ...], int, bool]] = {
     "contiguous": ((60, 20, 5, 1), MARGIN, True),
     "channels_first": ((60, 4, 1, 12), 0, False),
     "transposed": ((1, 2, 6, 24), 0, False),
+    "rotated": ((3, 1, 30, 6), 0, False),
     "sliced": ((210, 42, 7, 1), 210 + 42 + 7 + 1, False),
     "stepped": ((960, 160, 20, 2), 0, False),
     "expanded": ((0, 20, 5, 1), 0, False),
+    "overlapping": ((20, 20, 5, 1), 0, False),
     "odd_strides": ((60, 20, 5, 1), 0, True),
 }
 
@@ -84,6 +96,10 @@ def test_transposed_is_contiguous_backwards() -> None:
     assert lay_out(image(), "transposed").permute(3, 2, 1, 0).is_contiguous()
 
 
+def test_rotated_is_contiguous_two_axes_on() -> None:
+    assert lay_out(image(), "rotated").permute(2, 3, 0, 1).is_contiguous()
+
+
 def test_odd_strides_are_on_axes_of_one() -> None:
     found = lay_out(image(1), "odd_strides")
     assert found.stride() == (7, 20, 5, 1)
@@ -97,13 +113,20 @@ def test_odd_strides_are_on_axes_of_one() -> None:
 def test_axes_of_one_in_bfloat16(layout: str, shape: tuple[int, ...]) -> None:
     """Where torch's own matrix product may write past the end of its memory if their strides are odd."""
     values = torch.arange(1.0, math.prod(shape) + 1).reshape(shape)
-    values = values[:1].expand(shape) if layout == "expanded" else values
+    values = repeated(values, layout)
     found, other = lay_out(values.bfloat16(), layout), lay_out(values, layout)
     assert torch.equal(found, values.bfloat16())
     assert found.storage_offset() == other.storage_offset()
     for axis, size in enumerate(shape):
         inner = found.stride(axis + 1) * shape[axis + 1] if axis + 1 < len(shape) else 1
         assert found.stride(axis) == (inner if size == 1 else other.stride(axis))
+
+
+def test_overlapping_samples_are_clips_of_one_recording() -> None:
+    found = lay_out(image(3), "overlapping")
+    assert torch.equal(found[1, :-1], found[0, 1:])
+    assert torch.equal(found[:, -1], image(3)[:, -1])
+    assert len(memory(found)) == (3 + 2) * 20
 
 
 def test_expanded_repeats_the_first_sample() -> None:
@@ -121,7 +144,7 @@ def test_memory_around_elements_is_not_a_number(layout: str, cells: int) -> None
     assert sorted(value for value in found if not math.isnan(value)) == image().flatten().tolist()
 
 
-@pytest.mark.parametrize("layout", ["channels_first", "transposed", "odd_strides"])
+@pytest.mark.parametrize("layout", ["channels_first", "transposed", "rotated", "odd_strides"])
 def test_dense_layouts_hold_nothing_else(layout: str) -> None:
     assert sorted(memory(lay_out(image(), layout))) == image().flatten().tolist()
 
@@ -129,8 +152,7 @@ def test_dense_layouts_hold_nothing_else(layout: str) -> None:
 def test_reads_views_by_their_strides() -> None:
     view = image().movedim(1, 2)
     for layout in LAYOUTS:
-        expected = view[:1].expand_as(view) if layout == "expanded" else view
-        assert torch.equal(lay_out(view, layout), expected)
+        assert torch.equal(lay_out(view, layout), repeated(view, layout))
 
 
 def test_unknown_layout() -> None:
