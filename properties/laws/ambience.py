@@ -6,6 +6,7 @@ import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -19,6 +20,8 @@ from properties.trials.trial import Trial
 
 # Of no layer.
 _SEED = 987_654_321
+# Output and gradients.
+_Run: TypeAlias = tuple[Tensor, dict[str, Tensor | None]]
 
 
 @law("H4", on="drawn", as_built=True)
@@ -111,20 +114,18 @@ def right_at_another_default_dtype(trial: Trial) -> None:
     _expect_right(trial, found, f"where the default dtype is {other}")
 
 
-def _run(trial: Trial, where: str) -> dict[str, Tensor | None]:
+def _run(trial: Trial, where: str) -> _Run:
     """The output of a new layer, and its gradients where there are any."""
     layer, x = trial.make_layer(), trial.make_input()
     tokens = trial.embed(layer, x, f"forward, {where},")
-    found = trial.differentiate(layer, x, tokens, trial.make_cotangent()) if tokens.requires_grad else {}
-    return {"output": tokens, **found}
+    wanted = trial.case.backward.requires_grad
+    return tokens, trial.differentiate(layer, x, tokens, trial.make_cotangent()) if wanted else {}
 
 
-def _expect_right(trial: Trial, found: dict[str, Tensor | None], where: str) -> None:
-    for name, tensor in found.items():
-        if tensor is not None:
-            expected = trial.expected_tokens if name == "output" else trial.expected_gradient(name)
-            what = "output values" if name == "output" else f"values of the {name} gradient"
-            trial.close(f"{what} are wrong {where}", tensor, expected, name)
+def _expect_right(trial: Trial, found: _Run, where: str) -> None:
+    tokens, gradients = found
+    trial.close(f"output values are wrong {where}", tokens, trial.expected_tokens)
+    trial.right_gradients(gradients, where)
 
 
 @law("C14", on="drawn")
@@ -176,11 +177,11 @@ def differentiates_in_another_thread(trial: Trial) -> None:
     """
     layer, x = trial.make_layer(), trial.make_input()
     tokens = trial.embed(layer, x, "forward")
-    if not tokens.requires_grad:
+    if not trial.case.backward.requires_grad:
         trial.inapplicable("the case asks for no gradients")
     with ThreadPoolExecutor(1) as thread:
         found = thread.submit(trial.differentiate, layer, x, tokens, trial.make_cotangent()).result()
-    _expect_right(trial, found, "where another thread differentiates")
+    trial.right_gradients(found, "where another thread differentiates")
 
 
 @law("H9", on="drawn", needs=("interface",))

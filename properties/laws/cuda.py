@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import torch
-from torch import Tensor
 
 from properties.cases.case import Fill
 from properties.laws.law import law
@@ -33,14 +32,12 @@ def right_on_any_stream(trial: Trial) -> None:
         late.copy_(values.detach())
         x = late.requires_grad_(values.requires_grad)
         tokens = trial.embed(layer, x, "forward on another stream").clone()
-        gradients = trial.differentiate(layer, x, tokens, cotangent) if tokens.requires_grad else {}
+        wanted = trial.case.backward.requires_grad
+        gradients = trial.differentiate(layer, x, tokens, cotangent) if wanted else {}
         torch.cuda.current_stream(trial.device).synchronize()
     torch.cuda.synchronize(trial.device)
     trial.close("output values are wrong on another stream", tokens, trial.expected_tokens)
-    for name, gradient in gradients.items():
-        if gradient is not None:
-            what = f"values of the {name} gradient are wrong on another stream"
-            trial.close(what, gradient, trial.expected_gradient(name), name)
+    trial.right_gradients(gradients, "on another stream")
 
 
 @law("C12", on="compiled", device="cuda", needs=("native",))
@@ -60,13 +57,11 @@ def right_in_cuda_graphs(trial: Trial) -> None:
         x, cotangent = given.make_input(), given.make_cotangent()
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         tokens = given.embed(compiled, x, f"call {number + 1} in a CUDA graph")
-        found = given.differentiate(layer, x, tokens, cotangent) if tokens.requires_grad else {}
-        results: dict[str, Tensor] = {name: one.clone() for name, one in found.items() if one is not None}
-        what = f"output values are wrong at call {number + 1} in a CUDA graph"
-        trial.close(what, tokens.clone(), given.expected_tokens)
-        for name, gradient in results.items():
-            what = f"values of the {name} gradient are wrong at call {number + 1} in a CUDA graph"
-            trial.close(what, gradient, given.expected_gradient(name), name)
+        found = given.differentiate(layer, x, tokens, cotangent) if given.case.backward.requires_grad else {}
+        results = {name: None if one is None else one.clone() for name, one in found.items()}
+        where = f"at call {number + 1} in a CUDA graph"
+        trial.close(f"output values are wrong {where}", tokens.clone(), given.expected_tokens)
+        given.right_gradients(results, where)
     torch._dynamo.reset()
 
 

@@ -202,13 +202,11 @@ def _under_autocast(trial: Trial, layer: Any, doing: str, called: Callable[[Tens
                 under_autocast(trial.expected_tokens, low, found.dtype))  # fmt: skip
     if not case.backward.requires_grad:
         return
-    gradients = trial.differentiate(layer, x, found, trial.make_cotangent().to(found.dtype))
-    for name, gradient in gradients.items():
-        trial.expect(gradient is not None, f"no gradient reaches the {name} under autocast", observed="None")
-        assert gradient is not None
-        what = f"values of the {name} gradient under autocast are further off than {low} explains"
-        expected = under_autocast(trial.expected_gradient(name), low, gradient.dtype)
-        trial.close(what, gradient, expected, name)
+    trial.right_gradients(
+        trial.differentiate(layer, x, found, trial.make_cotangent().to(found.dtype)),
+        f"under autocast to {low}",
+        lambda name, gradient: under_autocast(trial.expected_gradient(name), low, gradient.dtype),
+    )
 
 
 @law("H6", on="compiled", needs=("native",))

@@ -35,13 +35,12 @@ def right_as_built(trial: Trial) -> None:
     trial.close(
         "output values are not those of its own parameters", tokens, given.with_rounded_operands(given.expected_tokens)
     )
-    if not trial.case.backward.requires_grad or not tokens.requires_grad:
-        return
-    for name, gradient in given.differentiate(layer, x, tokens, given.make_cotangent()).items():
-        if gradient is not None:
-            what = f"values of the {name} gradient are not those of its own parameters"
-            expected = given.with_rounded_operands(given.expected_gradient(name), name)
-            trial.close(what, gradient, expected, name)
+    if trial.case.backward.requires_grad:
+        trial.right_gradients(
+            given.differentiate(layer, x, tokens, given.make_cotangent()),
+            "for its own parameters",
+            lambda name, _: given.with_rounded_operands(given.expected_gradient(name), name),
+        )
 
 
 class _Negated(nn.Module):

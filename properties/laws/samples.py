@@ -13,7 +13,6 @@ from properties.laws.law import law
 from properties.trials.comparison import Expectation
 from properties.trials.ending import Raised, blaming
 from properties.trials.faults import keeps_subnormals
-from properties.trials.layout import lay_out
 from properties.trials.trial import Trial
 from properties.trials.verdict import NOT_FINITE
 
@@ -81,7 +80,7 @@ def tokens_local(trial: Trial) -> None:
     for pixel in pixels_to_change(trial.case):
         x = trial.values.x.clone()
         _at(x, pixel).fill_(0)
-        poked = trial.embed(trial.layer, lay_out(x.to(trial.device), trial.case.input.layout), "forward").detach()
+        poked = trial.embed(trial.layer, trial.lay_out(x), "forward").detach()
         reached = tokens_that_cover(trial, pixel)
         errors = (poked.double() - tokens.double()).abs()
         wrong = ~(errors <= 2 * trial.expected_tokens.bound) & ~reached.unsqueeze(0).unsqueeze(-1)
@@ -125,7 +124,7 @@ def nonfinite_reaches_its_tokens(trial: Trial) -> None:
     for value, pixel in zip((math.nan, math.inf, -math.inf, math.nan), pixels_to_change(trial.case), strict=True):
         x = trial.values.x.clone()
         _at(x, pixel)[:, -1] = value
-        found = trial.embed(trial.layer, lay_out(x.to(trial.device), trial.case.input.layout), f"forward with {value}")
+        found = trial.embed(trial.layer, trial.lay_out(x), f"forward with {value}")
         reached = tokens_that_cover(trial, pixel).unsqueeze(0).unsqueeze(-1).expand_as(found)
         missing, too_far = reached & found.isfinite(), ~reached & ~found.isfinite()
         what = f"{value} in pixel {pixel} does not reach a token whose window covers it"
@@ -216,7 +215,7 @@ def scales_with_powers_of_two(trial: Trial) -> None:
         if trial.case.spec.bias:
             with torch.no_grad():
                 layer.conv.bias.copy_(bias * power)
-        tokens = trial.embed(layer, lay_out(x, trial.case.input.layout), f"forward of {name} numbers")
+        tokens = trial.embed(layer, trial.lay_out(x), f"forward of {name} numbers")
         what = f"output values of {name} numbers are wrong"
         trial.close(what, tokens, Expectation(values, torch.zeros_like(expected.bound)))
 

@@ -6,7 +6,6 @@ import torch
 
 from oracles.windows import covered
 from properties.laws.law import law
-from properties.trials.layout import lay_out
 from properties.trials.trial import Trial
 
 _NONE = "0: no token depends on them"
@@ -30,7 +29,7 @@ def uncovered_pixels_ignored(trial: Trial) -> None:
     mask = _uncovered(trial).unsqueeze(-1)
     outputs = []
     for value in (0.0, 1.0, math.nan, math.inf, -math.inf):
-        x = lay_out(trial.values.x.masked_fill(mask, value).to(trial.device), trial.case.input.layout)
+        x = trial.lay_out(trial.values.x.masked_fill(mask, value))
         outputs.append(trial.embed(trial.layer, x, f"forward with uncovered pixels at {value}").detach())
         what = f"the output depends on pixels that no window covers, here set to {value} instead of 0.0"
         trial.nowhere(outputs[-1] != outputs[0], what, "output", outputs[-1], outputs[0], _NONE)

@@ -5,7 +5,7 @@ share one forward and one backward pass.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import replace
 from functools import cached_property
@@ -129,6 +129,28 @@ class Trial:
         if outcome is not None:
             self.error_over_bound = max(outcome, self.error_over_bound or 0.0)
 
+    def right_gradients(
+        self,
+        found: Mapping[str, Tensor | None],
+        where: str,
+        expected: Callable[[str, Tensor], Expectation] | None = None,
+    ) -> None:
+        """Expect gradients, as ``differentiate`` gives them, to be there and to be right.
+
+        Args:
+            found: by the names of what they are gradients of.
+            where: in which context they were computed, as in "where another thread differentiates".
+            expected: what a gradient should be, by its name; the oracle's by default.
+
+        Raises:
+            Violation: where one is missing or wrong.
+        """
+        for name, gradient in found.items():
+            self.expect(gradient is not None, f"no gradient reaches the {name} {where}", observed="None")
+            assert gradient is not None
+            right = expected(name, gradient) if expected else self.expected_gradient(name)
+            self.close(f"values of the {name} gradient are wrong {where}", gradient, right, name)
+
     def shaped(self, what: str, found: object, shape: Sequence[int]) -> Tensor:
         """Expect a tensor of a shape, and return it.
 
@@ -203,6 +225,11 @@ class Trial:
         x = lay_out(self.values.x.to(self.device), layout or self.case.input.layout)
         x.requires_grad_("input" in self.case.backward.requires_grad)
         return x.view_as(x) if self.case.input.origin == "result" else x
+
+    def lay_out(self, x: Tensor) -> Tensor:
+        """Other values in the case's layout; where its samples overlap, which other values do not, they are apart."""
+        layout = self.case.input.layout
+        return lay_out(x.to(self.device), "contiguous" if layout == "overlapping" else layout)
 
     def make_layer(self) -> Any:
         """A new layer that holds the case's parameters.
