@@ -115,11 +115,11 @@ class Copy:
 
 @dataclass(frozen=True)
 class Convert:
-    """Convert the layer to another dtype and run it there, then back."""
+    """Convert the layer to another dtype, run it and negate its parameters there, and convert it back."""
 
     def __str__(self) -> str:
         """The step as a line of a program."""
-        return "convert to another dtype and back"
+        return "convert to another dtype, negate all parameters there, and convert back"
 
 
 Step = Forward | Backward | Update | Freeze | Copy | Convert

@@ -3,10 +3,8 @@
 import math
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
-from torch import Tensor
 
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Fill
 from properties.cases.fill import false_pass_probability
@@ -103,43 +101,42 @@ def bias_gradient_bounded(trial: Trial) -> None:
 def second_derivative(trial: Trial) -> None:
     """Each gradient can be differentiated again, and that gives what the adjoint's own derivative is.
 
-    The layer is bilinear. So the input gradient, contracted with the input, has the weight gradient as its derivative
-    by the weight and the output without bias as its derivative by the cotangent; the weight gradient, contracted with
-    the weight, has the input gradient as its derivative by the input; and the bias gradient, contracted with the bias,
-    has the bias as its derivative by the cotangent. Catches backward passes that cannot be differentiated, and ones
-    whose derivative is another.
+    For the gradients that the case asks for, all where it asks for none. The layer is bilinear. So the input gradient,
+    contracted with the input, has the weight gradient as its derivative by the weight, and the weight gradient,
+    contracted with the weight, the input gradient as its derivative by the input; both have the output without bias as
+    their derivative by the cotangent. The bias gradient, contracted with the bias, has the bias as its own. Catches
+    backward passes that cannot be differentiated, and ones whose derivative is another.
     """
     _spare_time(trial)
-    every = _wanting_every_gradient(trial)
+    every = trial if trial.case.backward.requires_grad else _wanting_every_gradient(trial)
     layer, x, cotangent = every.make_layer(), every.make_input(), every.make_cotangent().requires_grad_()
-    parameters = _parameters(every, layer)
+    names = every.case.backward.requires_grad
+    tensors = {name: x if name == "input" else getattr(layer.conv, name) for name in names} | {"output": cotangent}
     tokens = every.embed(layer, x, "forward")
     if not tokens.requires_grad:
         trial.broken("the output requires no gradient (see runs_backward)")
     trial.spare_memory()
     with blaming("the second backward pass"):
-        by_input, by_weight, *by_bias = torch.autograd.grad(tokens, [x, *parameters], cotangent, create_graph=True)
-        along = every.values.x.to(every.device).nan_to_num()
-        again_weight, again_cotangent = torch.autograd.grad(
-            by_input, [parameters[0], cotangent], along, retain_graph=True
-        )
-        weight = every.values.weight.to(every.device, copy=True)
-        (again_input,) = torch.autograd.grad(by_weight, [x], weight, retain_graph=True)
-    without_bias = every.expected_tokens
-    derivatives = [
-        ("input gradient by the weight", again_weight, every.expected_gradient("weight"), "weight"),
-        ("weight gradient by the input", again_input, every.expected_gradient("input"), "input"),
-    ]
-    if every.values.bias is not None:
-        bias = every.values.bias.to(every.device)
-        without_bias = Expectation(without_bias.values - bias.double(), without_bias.bound)
+        wanted = [tensors[name] for name in names]
+        gradients = torch.autograd.grad(tokens, wanted, cotangent, create_graph=True)
+    for name, gradient in zip(names, gradients, strict=True):
+        along = getattr(every.values, "x" if name == "input" else name).to(every.device, copy=True).nan_to_num()
+        by = [other for other in tensors if other == "output" or (other != name and "bias" not in (other, name))]
         with blaming("the second backward pass"):
-            (again_bias,) = torch.autograd.grad(by_bias, [cotangent], bias.clone())
-        exactly_bias = Expectation(bias.double().expand(tokens.shape), torch.zeros_like(without_bias.bound))
-        derivatives.append(("bias gradient by the cotangent", again_bias, exactly_bias, "output"))
-    derivatives.append(("input gradient by the cotangent", again_cotangent, without_bias, "output"))
-    for name, found, expected, place in derivatives:
-        trial.close(f"values of the derivative of the {name} are wrong", found, expected, place)
+            again = torch.autograd.grad(gradient, [tensors[other] for other in by], along, retain_graph=True)
+        for other, found in zip(by, again, strict=True):
+            what = f"values of the derivative of the {name} gradient by the {other} are wrong"
+            trial.close(what.replace("output", "cotangent"), found, _derivative(every, name, other), other)
+
+
+def _derivative(trial: Trial, name: str, by: str) -> Expectation:
+    """What the derivative of a gradient is, contracted with what it is the gradient of; by the cotangent: "output"."""
+    if by != "output":
+        return trial.expected_gradient(by)
+    tokens, bias = trial.expected_tokens, torch.as_tensor(trial.bias, dtype=torch.float64)
+    if name == "bias":
+        return Expectation(bias.expand(tokens.values.shape), torch.zeros_like(tokens.bound))
+    return Expectation(tokens.values - bias, tokens.bound)
 
 
 # Torch's convolution makes its second derivative of dilated windows, whose gaps are as wide as the stride.
@@ -156,11 +153,6 @@ def _spare_time(trial: Trial) -> None:
 def _wanting_every_gradient(trial: Trial) -> Trial:
     """The trial with a gradient for the input and for every parameter."""
     return trial.wanting(*(PARAMETERS_AND_INPUT if trial.case.spec.bias else PARAMETERS_AND_INPUT[:2]))
-
-
-def _parameters(trial: Trial, layer: Any) -> list[Tensor]:
-    """The weight and, where there is one, the bias."""
-    return [getattr(layer.conv, name) for name in trial.case.backward.requires_grad if name != "input"]
 
 
 # Elements of input, weight and output together: gradgradcheck runs forward and backward twice for each.
@@ -183,7 +175,8 @@ def second_derivative_numerically(trial: Trial) -> None:
     every = _wanting_every_gradient(Trial(case, trial.implementation, trial.device))
     trial.spare_memory()
     layer, cotangent = every.make_layer(), every.make_cotangent().requires_grad_()
-    inputs = (every.make_input("contiguous"), *_parameters(every, layer))
+    parameters = (getattr(layer.conv, name) for name in every.case.backward.requires_grad if name != "input")
+    inputs = (every.make_input("contiguous"), *parameters)
     with blaming("gradgradcheck"):
         agrees = torch.autograd.gradgradcheck(
             lambda x, *_: every.embed(layer, x, "forward"),

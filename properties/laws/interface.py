@@ -86,7 +86,7 @@ def rejects_data_dim(trial: Trial) -> None:
     Catches layers that fail later with something else, or build a layer of another dimensionality, ``True`` for 1.
     """
     spec = trial.case.spec
-    for data_dim in (0, 4, -1, 5, 2.5, "2", True):
+    for data_dim in (0, 4, -1, 5, 2.5, "2", True, [2], None):
         described = f"data_dim={data_dim!r}"
         arguments = (spec.in_features, spec.out_features, data_dim, spec.patch_size, spec.stride, spec.bias)
         error = trial.refusal(partial(trial.implementation, *arguments))
@@ -185,10 +185,11 @@ def made_as_torch_makes_modules(trial: Trial) -> None:
 def draws_as_torch_does(trial: Trial) -> None:
     """The constructor draws what ``torch.nn.Conv{d}d`` draws: the same seed gives the same parameters.
 
-    So a model keeps its weights where this layer takes the place of a convolution. Catches initialisations that are
-    drawn twice, or in another order.
+    So a model keeps its weights where this layer takes the place of a convolution, those of the layers after it, too.
+    Catches initialisations that are drawn twice, or in another order.
     """
     spec, layer = trial.case.spec, _construct(trial)
+    after = torch.rand(())
     trial.set_seed(trial.case.fill.seed)
     convolution = _CONVOLUTIONS[spec.data_dim](
         spec.in_features, spec.out_features, spec.patch_size, spec.effective_stride, bias=spec.bias
@@ -199,6 +200,8 @@ def draws_as_torch_does(trial: Trial) -> None:
         right = found is not None and torch.equal(found.cpu(), parameter.cpu())
         what = f"conv.{name} is not what torch's convolution draws from the same seed"
         trial.expect(right, what, observed="other values", expected="the same values")
+    what = "what is drawn after the constructor is not what is drawn after that of torch's convolution"
+    trial.expect(bool(after == torch.rand(())), what, observed="another number", expected="the same number")
 
 
 # Numbers of a weight whose distribution is looked at.

@@ -27,7 +27,7 @@ def rejects_bad_arguments(trial: Trial) -> None:
         "stride": spec.effective_stride,
     }
     for name in good:
-        for value in (0, -1, True, 1.5, "2"):
+        for value in (0, -1, True, 1.5, "2", [2]):
             call = f"{name}={value!r}"
             error = trial.refusal(partial(trial.implementation, **(good | {name: value}), bias=spec.bias))
             trial.expect(error is not None, f"{call} is accepted", observed="no exception", expected=refused)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from oracles import rounding
 from properties.cases.case import Backward as Wanted
+from properties.cases.case import Fill
 from properties.cases.history import Backward, Convert, Copy, Forward, Freeze, History, Step, Update
 from properties.cases.other_sizes import at_other_sizes
 from properties.trials.comparison import Expectation
@@ -294,20 +295,33 @@ class _Model:
     def convert(self) -> None:
         self.copied = True
         other = torch.float32 if self.trial.dtype == torch.float64 else torch.float64
+        self.parameters = {name: values.to(other) for name, values in self.parameters.items()}
+        self.judged = given = self.converted(other)
         with self.breaking("H5"), blaming(f"conversion to {other}"):
-            x = self.trial.make_input().detach().to(other)
-            found: object = self.layer.to(other)(x)
+            self.layer = self.layer.to(other)
+            found: object = self.layer(given.make_input())
             dtype = found.dtype if isinstance(found, Tensor) else type(found).__name__
             what = "the output does not follow a conversion"
-            self.trial.expect(dtype == other, what, observed=dtype, expected=other)
-            self.layer = self.layer.to(self.trial.dtype)
-            # Narrower numbers do not hold the parameters.
+            given.expect(dtype == other, what, observed=dtype, expected=other)
+            tokens = given.shaped("the output has another shape", found, given.case.output_shape)
+            given.close("output values are wrong after a conversion", tokens, given.expected_tokens)
+            # What is learned there comes back, too.
+            self.parameters = {name: -values.to(self.trial.dtype) for name, values in self.parameters.items()}
             with torch.no_grad():
                 for name in self.names:
-                    getattr(self.layer.conv, name).copy_(self.parameters[name])
+                    getattr(self.layer.conv, name).neg_()
+            self.layer = self.layer.to(self.trial.dtype)
         self.layer.zero_grad(set_to_none=True)
         self.accumulated.clear()
         self.graphs.clear()
+
+    def converted(self, dtype: torch.dtype) -> Trial:
+        """A trial in another dtype, of the parameters as they are now; its sums are not exact, whatever the fill."""
+        case, name = self.trial.case, str(dtype).removeprefix("torch.")
+        case = replace(case, input=replace(case.input, dtype=name), fill=Fill("real", case.fill.seed), history=())
+        given = Trial(case.wanting(), self.trial.implementation, self.trial.device)
+        given.values = replace(given.values, **self.parameters)
+        return given
 
     # What was there before.
 

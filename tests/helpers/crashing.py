@@ -53,14 +53,14 @@ class ClosesFiles(Deadly):
     """All but the standard ones, as what turns a process into a daemon does."""
 
     def die(self) -> None:
-        os.closerange(3, 256)
+        os.closerange(3, 4096)
 
 
 class WritesIntoPipes(Deadly):
     """Into whatever pipe is open."""
 
     def die(self) -> None:
-        for descriptor in range(3, 256):
+        for descriptor in range(3, 4096):
             with suppress(OSError):
                 if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
                     os.write(descriptor, b"null\n")

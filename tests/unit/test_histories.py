@@ -144,5 +144,5 @@ def test_steps_read_like_a_program() -> None:
         "one element of conv.weight changed through .data",
         "unfreeze conv.bias",
         "go on with a copy, made by pickle",
-        "convert to another dtype and back",
+        "convert to another dtype, negate all parameters there, and convert back",
     ]
