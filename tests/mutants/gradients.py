@@ -284,6 +284,13 @@ class SecondDerivativeZero(Differentiated):
         return super().input_gradient(cotangent, x, weight.detach())
 
 
+class LinearWhereFrozen(Differentiated):
+    """Where the weight is frozen the cotangent is taken for a constant: a penalty on the gradient learns nothing."""
+
+    def received(self, cotangent: Tensor) -> Tensor:
+        return cotangent if self.conv.weight.requires_grad else cotangent.detach()
+
+
 class SecondDerivativeHalved(Differentiated):
     """The weight's gradient is right, its derivative in the input is half of what it should be."""
 

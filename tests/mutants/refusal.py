@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from patchify import Patchify
 from properties import Domain
 from tests.mutants.stages import Staged
 
@@ -70,6 +71,16 @@ class ArgumentsNotNamed(_Open):
         if type(size) is not int or size <= 0:
             raise ValueError("invalid argument")
         return size
+
+
+class DataDimLookedUp(Patchify):
+    """``data_dim`` is looked up in a table, which takes no list."""
+
+    def __init__(self, in_features: int, out_features: int, data_dim: int, *arguments: Any, **named: Any) -> None:
+        known = {1: "sequence", 2: "image", 3: "volume"}
+        if known.get(data_dim) is None:
+            raise ValueError(f"data_dim must be one of {list(known)}, got {data_dim!r}")
+        super().__init__(in_features, out_features, data_dim, *arguments, **named)
 
 
 class UnbatchedAccepted(Staged):

@@ -343,3 +343,18 @@ class DtypeOfFirstForwardKept(Staged):
     def finished(self, tokens: Tensor, x: Tensor) -> Tensor:
         self._dtype = self._dtype or x.dtype
         return tokens.to(self._dtype)
+
+
+class WideParametersRestored(Staged):
+    """Parameters that are made narrower are kept as they were, and put back, whatever was learned in between (H5)."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        before = {name: parameter.detach().clone() for name, parameter in self.conv.named_parameters()}
+        applied = super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        kept = self.__dict__.setdefault("_kept", {})
+        for name, parameter in self.conv.named_parameters():
+            if parameter.dtype.itemsize < before[name].dtype.itemsize:
+                kept[name] = before[name]
+            elif name in kept and parameter.dtype == kept[name].dtype:
+                parameter.data.copy_(kept.pop(name))
+        return applied

@@ -51,6 +51,15 @@ class InitialisedTwice(Staged):
         self.conv.reset_parameters()
 
 
+class BiasDrawnAnyway(Staged):
+    """A bias is drawn even where none is asked for, so that whatever is drawn next is another."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        if self.conv.bias is None:
+            torch.rand(self.conv.out_channels)
+
+
 class PythonSeedMoved(Staged):
     """Forward draws from Python's generator."""
 
