@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from properties.command.exit_codes import COULD_NOT_RUN
+from properties.failures.isolation import server
 from properties.runs.configuration import configured
 from properties.runs.options import add_options
 from properties.runs.parsing import names, path, seeds
@@ -83,6 +84,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run_parser.set_defaults(**of_project)
         given = parser.parse_args(words)
         given.configured = [name for name, value in of_project.items() if getattr(given, name) == value]
+    if given.command == "run" and given.dask is None:
+        # Which imports torch while this process does.
+        server()
     # It takes torch, which a question for help does not.
     from properties.command.commands import carry_out
 

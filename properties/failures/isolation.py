@@ -170,7 +170,7 @@ def forked(target: Callable[..., None], *arguments: Any) -> Child:
     """A process that calls a function with its end of the pipe and some arguments: a copy of one that imports once."""
     ours, theirs = socketpair()
     token = secrets.token_hex(8)
-    process = _forkserver().Process(
+    process = server().Process(
         target=_call, args=(target, theirs, token, dict(os.environ), *arguments), daemon=True
     )
     with _main_module_hidden():
@@ -226,7 +226,11 @@ def _main_module_hidden() -> Iterator[None]:
         sys.modules["__main__"] = main
 
 
-def _forkserver() -> ForkServerContext:
+def server() -> ForkServerContext:
+    """What starts processes as copies of one that has imported the harness.
+
+    That takes seconds from the first call on, in which the caller can do something else.
+    """
     context = multiprocessing.get_context("forkserver")
     # The first is there without Hypothesis, too.
     context.set_forkserver_preload(["properties.failures.replay", "properties.runs.worker"])

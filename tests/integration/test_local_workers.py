@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -265,16 +266,22 @@ def test_journal_reads_what_it_wrote(tmp_path: Path) -> None:
     assert (journal.left(plan), journal.results(plan), journal.plan()) == (["random0"], [], plan)
 
 
-@pytest.fixture
-def stopped(tmp_path: Path) -> Path:
-    """The folder of a run of which one shard is done and another one is not."""
-    folder = tmp_path / "stopped"
+@pytest.fixture(scope="module")
+def stopped_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run of which one shard is done and another one is not, for all tests."""
+    folder = tmp_path_factory.mktemp("runs") / "stopped"
     plan = plan_of("patchify:Patchify")
     carry_out(LocalWorkers(started(folder, plan), 1))
     result = run_case(plan, plan.properties, plan.cases_of("random2")["random2/0"], "random2/0")
     (folder / "random2.json").unlink()
     Journal(folder).add("random2", result)
     return folder
+
+
+@pytest.fixture
+def stopped(stopped_run: Path, tmp_path: Path) -> Path:
+    """A copy of that folder, which a test may change."""
+    return Path(shutil.copytree(stopped_run, tmp_path / "stopped"))
 
 
 @pytest.mark.parametrize(
