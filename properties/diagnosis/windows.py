@@ -1,7 +1,7 @@
 """Which windows the tokens are of: where each begins, and by which rule, read off what came out."""
 
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
+from itertools import pairwise, product
 
 import torch
 from torch import Tensor
@@ -35,11 +35,12 @@ def _starts_read(seen: Seen, dilation: int = 1) -> list[Starts]:
         x = x.unfold(axis, extent, 1)[..., ::dilation]
     every = x.flatten(1 + given.case.spec.data_dim) @ given.weight.flatten(1).T
     every = (every if given.bias is None else every + given.bias)[0]
-    places = {tuple(token): place for place, token in enumerate(every.flatten(0, -2).tolist())}
+    indices = product(*map(range, every.shape[:-1]))
+    places = dict(zip(map(tuple, every.flatten(0, -2).tolist()), indices, strict=True))
     if len(places) < every[..., 0].numel():
         return []
-    flat = torch.tensor([places.get(tuple(token), -1) for token in found[0].flatten(0, -2).tolist()])
-    read = torch.stack(torch.unravel_index(flat.clamp(min=0), every.shape[:-1]), -1).masked_fill(flat[:, None] < 0, -1)
+    nowhere = (-1,) * given.case.spec.data_dim
+    read = torch.tensor([places.get(tuple(token), nowhere) for token in found[0].flatten(0, -2).tolist()])
     read = read.reshape(*found.shape[1:-1], -1)
     tables = [_along(read[..., axis], axis) for axis in range(read.shape[-1])]
     return [] if any(set(table) <= {None} for table in tables) else tables

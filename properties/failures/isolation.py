@@ -170,9 +170,7 @@ def forked(target: Callable[..., None], *arguments: Any) -> Child:
     """A process that calls a function with its end of the pipe and some arguments: a copy of one that imports once."""
     ours, theirs = socketpair()
     token = secrets.token_hex(8)
-    process = server().Process(
-        target=_call, args=(target, theirs, token, dict(os.environ), *arguments), daemon=True
-    )
+    process = server().Process(target=_call, args=(target, theirs, token, dict(os.environ), *arguments), daemon=True)
     with _main_module_hidden():
         process.start()
     theirs.close()

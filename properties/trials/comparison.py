@@ -61,7 +61,8 @@ def compare(what: str, found: Tensor, expected: Expectation, chosen: Tensor, ten
         return float((errors / expected.bound)[rounded].max()) if bool(rounded.any()) else None
     # The worst: not a number first, then the largest error in terms of its bound, then the first in memory order.
     badness = torch.nan_to_num(errors / expected.bound, nan=math.inf, posinf=math.inf).masked_fill(right, -1.0)
-    at = tuple(int(i) for i in torch.unravel_index(badness.flatten().argmax(), badness.shape))
+    # torch.unravel_index would import a system of computer algebra.
+    at = tuple((badness == badness.max()).nonzero()[0].tolist())
     bound = float(expected.bound[at])
     return Failed(
         what=f"{int((~right).sum())} of {right.numel()} {what}",

@@ -100,7 +100,7 @@ class Trial:
         if not bool(wrong.any()):
             self.expectations += 1
             return
-        at = tuple(int(i) for i in torch.unravel_index(wrong.flatten().int().argmax(), wrong.shape))
+        at = tuple(wrong.nonzero()[0].tolist())
         right = expected if isinstance(expected, str) else f"{float(expected[at]):.17g}"
         observed = f"{float(found.detach()[at]):.17g}"
         self.expect(False, what, Place(tensor, at), observed=observed, expected=right, bound=bound)
