@@ -171,12 +171,12 @@ def made_as_torch_makes_modules(trial: Trial) -> None:
     default = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
-        found = {parameter.dtype for parameter in _construct(trial).parameters()}
+        found = {parameter.dtype for parameter in trial.construct().parameters()}
     finally:
         torch.set_default_dtype(default)
     trial.expect(found == {dtype}, what, observed=", ".join(map(str, found)), expected=dtype)
     with torch.device("meta"):
-        devices = {parameter.device.type for parameter in _construct(trial).parameters()}
+        devices = {parameter.device.type for parameter in trial.construct().parameters()}
     what = "parameters are not on torch's default device"
     trial.expect(devices == {"meta"}, what, observed=", ".join(devices), expected="meta")
 

@@ -20,6 +20,7 @@ from properties.cases.case import Backward as Wanted
 from properties.cases.case import Fill
 from properties.cases.history import Backward, Convert, Copy, Forward, Freeze, History, Step, Update
 from properties.cases.other_sizes import at_other_sizes
+from properties.trials.arguments import state
 from properties.trials.comparison import Expectation
 from properties.trials.compilation import fresh_call, is_compilers_own
 from properties.trials.ending import Raised, TorchFault, blaming
@@ -134,12 +135,17 @@ class _Model:
         self.unusual |= step not in (plain, replace(plain, mode="autocast"))
         self.forwards += 1
         self.keep("the input", x.detach(), "C14")
+        before = state(x)
         self.lower = AUTOCAST if step.mode == "autocast" else ""
         context = autocast_to(AUTOCAST, given.device.type) if self.lower else _MODES[step.mode]()
         with self.breaking(self.clause_of_output()), context:
             for _ in range(step.times):
                 tokens = given.call(self.calls or self.layer, x, "forward")
         self.expect_kept()
+        with self.breaking("C14"):
+            for what, now in state(x).items():
+                told, kept = f"the input has another {what} after forward", before[what]
+                self.trial.expect(now == kept, told, observed=now, expected=kept)
         with self.breaking(self.clause_of_output()):
             found = given.shaped("the output has another shape", tokens, given.case.output_shape)
             lower = (TORCH_DTYPES[AUTOCAST], torch.float32) if self.lower else ()
