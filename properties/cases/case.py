@@ -234,6 +234,7 @@ class Case:
         """The oldest format of records that can hold the case: 2 knows histories, 3 the contexts of a call."""
         usual = (self.input.origin, self.mode, self.autocast) == ("leaf", "train", "off")
         usual = usual and all(getattr(step, "mode", "grad") != "autocast" for step in self.history)
+        usual = usual and all(getattr(step, "way", "in place") != "zeroed" for step in self.history)
         usual = usual and self.fill.name not in _FILLS_SINCE_3 and self.input.layout not in _LAYOUTS_SINCE_3
         if not usual or self.backward.cotangent in _COTANGENTS_SINCE_3:
             return 3

@@ -357,7 +357,7 @@ def _backward(draw: st.DrawFn, number: str, _: Forward | None) -> BackwardStep:
 def _update(draw: st.DrawFn, number: str, _: Forward | None) -> Update:
     return Update(
         parameters=_pick(draw, f"parameters {number}", ("all", "weight", "bias")),
-        way=_pick(draw, f"way {number}", ("in place", "data", "optimizer", "loaded", "assigned", "replaced")),
+        way=_pick(draw, f"way {number}", ("in place", "data", "optimizer", "loaded", "assigned", "replaced", "zeroed")),
         element=_pick(draw, f"element {number}", (False, False, True)),
     )
 

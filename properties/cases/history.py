@@ -72,7 +72,7 @@ class Update:
     """Give parameters other values: all of their elements, or one."""
 
     parameters: Parameters = "all"
-    way: Literal["in place", "data", "optimizer", "loaded", "assigned", "replaced"] = "in place"
+    way: Literal["in place", "data", "optimizer", "loaded", "assigned", "replaced", "zeroed"] = "in place"
     element: bool = False
 
     def __str__(self) -> str:
@@ -84,6 +84,7 @@ class Update:
             "loaded": "loaded from a state dict",
             "assigned": "loaded from a state dict by assignment",
             "replaced": "replaced by new parameters",
+            "zeroed": "set to zero, as an initialisation may be",
         }
         what = {"weight": "conv.weight", "bias": "conv.bias", "all": "all parameters"}[self.parameters]
         return f"{f'one element of {what}' if self.element else what} {ways[self.way]}"

@@ -90,7 +90,9 @@ def compiled_later_sizes(trial: Trial) -> None:
 
 
 _MOST_ELEMENTS = 2**16
+# A bias that begins at zero, as in most models.
 _HISTORY: History = (
+    Update("bias", "zeroed"),
     *(Forward(input_gradient=True), Backward(), Forward(training=False, mode="no_grad"), Update()),
     *(Forward(training=False, mode="no_grad"), Forward(data=1, input_gradient=True), Backward()),
     *(Update("all", "data", element=True), Forward(data=1, input_gradient=True), Backward()),

@@ -262,7 +262,9 @@ class _Model:
             return
         self.updates += 1
         if step.element:
-            self.parameters |= {name: _one_negated(self.parameters[name]) for name in names}
+            self.parameters |= {name: _one_changed(self.parameters[name], step.way) for name in names}
+        elif step.way == "zeroed":
+            self.parameters |= {name: torch.zeros_like(self.parameters[name]) for name in names}
         elif step.way == "optimizer":
             # Which is exact in every dtype: the gradient is twice the parameter.
             self.parameters |= {name: -self.parameters[name] for name in names}
@@ -424,11 +426,12 @@ def _pickled(layer: nn.Module) -> Any:
 _COPIES: dict[str, Callable[[Any], Any]] = {"deepcopy": copy.deepcopy, "pickle": _pickled, "save": _saved}
 
 
-def _one_negated(values: Tensor) -> Tensor:
-    """The values with another sign of the largest, or with 1 for the first where all are zero."""
+def _one_changed(values: Tensor, way: str) -> Tensor:
+    """The values with zero for the largest, or another sign of it, or with 1 for the first where all are zero."""
     changed = values.clone()
     at = int(values.abs().argmax())
-    changed.view(-1)[at] = -values.view(-1)[at] if bool(values.view(-1)[at]) else 1
+    largest = values.view(-1)[at]
+    changed.view(-1)[at] = 0 if way == "zeroed" else -largest if bool(largest) else 1
     return changed
 
 
