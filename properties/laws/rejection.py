@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Sequence
 from functools import partial
+from itertools import product
 
 import torch
 
@@ -26,19 +27,20 @@ def rejects_bad_arguments(trial: Trial) -> None:
         "patch_size": spec.patch_size,
         "stride": spec.effective_stride,
     }
-    for name in good:
-        for value in (0, -1, True, 1.5, "2", [2]):
-            call = f"{name}={value!r}"
-            error = trial.refusal(partial(trial.implementation, **(good | {name: value}), bias=spec.bias))
-            trial.expect(error is not None, f"{call} is accepted", observed="no exception", expected=refused)
-            right = isinstance(error, ValueError | TypeError)
-            trial.expect(right, f"{call} raises another error", observed=type(error).__name__, expected=refused)
-            trial.expect(
-                name in said(error) and str(value) in said(error),
-                f"the error for {call} does not name argument and value",
-                observed=said(error),
-                expected=f"a message with {name} and {value!r}",
-            )
+    # With the stride named, and left to its default.
+    for name, stride, value in product(good, (good["stride"], None), (0, -1, True, 1.5, "2", [2])):
+        call = f"{name}={value!r}"
+        arguments = {**good, "stride": stride, name: value}
+        error = trial.refusal(partial(trial.implementation, **arguments, bias=spec.bias))
+        trial.expect(error is not None, f"{call} is accepted", observed="no exception", expected=refused)
+        right = isinstance(error, ValueError | TypeError)
+        trial.expect(right, f"{call} raises another error", observed=type(error).__name__, expected=refused)
+        trial.expect(
+            name in said(error) and str(value) in said(error),
+            f"the error for {call} does not name argument and value",
+            observed=said(error),
+            expected=f"a message with {name} and {value!r}",
+        )
 
 
 # What is refused is small: a layer of many channels needs a large input to be misled.

@@ -157,6 +157,11 @@ class _Model:
                 expected=" or ".join(map(str, allowed)),
             )
             given.close("output values are wrong", found, self.rounded(given.expected_tokens, found))
+        with self.breaking("C16"):
+            # Which nothing that learns takes.
+            usable = step.mode == "inference" or not found.is_inference()
+            what = "outside of inference mode the output is an inference tensor"
+            self.trial.expect(usable, what, observed="is_inference() is True", expected="False")
         with self.breaking("C14"):
             what = "forward changes the mode of the layer"
             self.trial.expect(self.layer.training == step.training, what, observed="changed", expected="unchanged")
