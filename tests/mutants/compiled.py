@@ -179,3 +179,15 @@ class RowsCounted(Staged):
 
     def prepared(self, x: Tensor) -> Tensor:
         return x[:, : sum(1 for _ in range(x.shape[1]))]
+
+
+class ZeroBiasLeftOut(Staged):
+    """Compiled, a bias that is zero at the first call is left out for good."""
+
+    @torch._dynamo.assume_constant_result  # type: ignore[untyped-decorator]
+    def zero(self) -> bool:
+        """Whether the bias adds nothing, which is asked once."""
+        return self.conv.bias is not None and not bool(self.conv.bias.detach().any())
+
+    def used_bias(self) -> Tensor | None:
+        return None if torch.compiler.is_compiling() and self.zero() else self.conv.bias

@@ -73,6 +73,18 @@ class ArgumentsNotNamed(_Open):
         return size
 
 
+class StrideBlamed(Patchify):
+    """A bad patch size is refused as the stride that it is the default of."""
+
+    def __init__(
+        self, in_features: int, out_features: int, data_dim: int, patch_size: int, *more: Any, **named: Any
+    ) -> None:
+        stride = (more[0] if more else named.get("stride")) or patch_size
+        if type(stride) is not int or stride < 1:
+            raise ValueError(f"stride must be a positive integer, got {stride!r}")
+        super().__init__(in_features, out_features, data_dim, patch_size, *more, **named)
+
+
 class DataDimLookedUp(Patchify):
     """``data_dim`` is looked up in a table, which takes no list."""
 

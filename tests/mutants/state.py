@@ -358,3 +358,26 @@ class WideParametersRestored(Staged):
             elif name in kept and parameter.dtype == kept[name].dtype:
                 parameter.data.copy_(kept.pop(name))
         return applied
+
+
+class TokensMadeInInferenceMode(Staged):
+    """Without gradients forward runs in inference mode, whose tokens nothing that learns takes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.inference_mode(not torch.is_grad_enabled()):
+            return super().forward(x)
+
+
+class InputAskedForGradient(Staged):
+    """In training an input that needs no gradient is made to get one."""
+
+    def prepared(self, x: Tensor) -> Tensor:
+        return x.requires_grad_() if self.training and torch.is_grad_enabled() and x.is_leaf else x
+
+
+class InputMarked(Staged):
+    """Forward leaves an attribute on its input."""
+
+    def prepared(self, x: Tensor) -> Tensor:
+        x.patches = self.grid(x)  # type: ignore[attr-defined]
+        return x

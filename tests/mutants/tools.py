@@ -36,6 +36,15 @@ class MadeOnTheCpu(Staged):
             super().__init__(*arguments, **named)
 
 
+class ValuesAskedFor(Staged):
+    """The constructor looks at the values of its parameters, which those on the meta device have not."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        if not all(bool(parameter.isfinite().all()) for parameter in self.parameters()):
+            raise RuntimeError("a parameter is not finite")
+
+
 class EvalReturnsNothing(Staged):
     """``eval()`` returns nothing."""
 
