@@ -229,8 +229,17 @@ class Report:
 
     @property
     def not_judged(self) -> tuple[str, ...]:
-        """What was to be checked and was not, since a process did not answer in time or ended too often."""
+        """What was to be checked and was not, since a process did not answer in time or ended too often.
+
+        Nor was what a law could not judge of a layer that is broken, where nothing has failed for that.
+        """
+        nothing_failed = not any(tally.failed for tally in self.tallies.values())
         return (
+            *(
+                f"{name} was not judged on {tally.broken} cases, of a layer that is broken there, though nothing failed"
+                for name, tally in self.tallies.items()
+                if tally.broken and nothing_failed and self._whole
+            ),
             *(
                 f"{name} was not judged on {count} cases: {how}"
                 for name, tally in self.tallies.items()

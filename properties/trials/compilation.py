@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
+from itertools import count
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -110,19 +111,43 @@ def later_cases(trial: Trial) -> list[Case]:
     return found
 
 
+def next_cases(trial: Trial) -> list[Case]:
+    """The same layer with a sample and a window more, then with two, or a few: small batches, as sizes grow in use.
+
+    No two sizes of a case are equal, since the compiler takes those for one from then on.
+    """
+    last, found = trial.case, []
+    for _ in range(2):
+        taken: list[int] = []
+        for size in last.input.sizes:
+            longer = count(size + last.spec.effective_stride, last.spec.effective_stride)
+            taken.append(next(n for n in longer if n not in taken))
+        batch = next(n for n in count(last.input.batch + 1) if n not in taken)
+        try:
+            last = replace(last, input=replace(last.input, batch=batch, sizes=tuple(taken)))
+        except CaseError:
+            break
+        if last.elements > _MOST_ELEMENTS or not trial.is_for(last):
+            break
+        found.append(last)
+    return found
+
+
 def compiled_calls(trial: Trial) -> tuple[Call, ...]:
     """What the compiled layer makes of a trial, at its own size and at later ones."""
-    return _calls(trial, best_backend(), {"automatic": None, "static": False}[trial.case.compiled])
+    dynamic = {"automatic": None, "static": False}[trial.case.compiled]
+    # A size that is compiled for itself says no more the third time than the second, and takes as long.
+    return _calls(trial, best_backend(), dynamic, tuple(later_cases(trial)[: 1 if dynamic is False else None]))
 
 
 def traced_calls(trial: Trial) -> tuple[Call, ...]:
-    """The same without a compiler behind the tracing, and with sizes that become dynamic."""
-    return _calls(trial, "aot_eager", None)
+    """The same without a compiler behind the tracing, with sizes that become dynamic, and at the next ones."""
+    return _calls(trial, "aot_eager", None, tuple(next_cases(trial)))
 
 
 # The properties of a trial follow one another, and share its compilations.
 @lru_cache(maxsize=2)
-def _calls(trial: Trial, backend: str, dynamic: bool | None) -> tuple[Call, ...]:
+def _calls(trial: Trial, backend: str, dynamic: bool | None, later: tuple[Case, ...]) -> tuple[Call, ...]:
     """Compile the trial's layer once and call it at its own size, at later ones, and at its own again.
 
     Each call gets the parameters of its own case, so that a compiled graph that has baked in old ones shows. The
@@ -132,13 +157,12 @@ def _calls(trial: Trial, backend: str, dynamic: bool | None) -> tuple[Call, ...]
         trial: what to compile.
         backend: a backend of ``torch.compile``.
         dynamic: None makes sizes dynamic from the second one on, False compiles every size for itself.
+        later: the trial's case at later sizes.
     """
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     layer = trial.make_layer()
     compiled = torch.compile(fresh_call(layer), fullgraph=True, dynamic=dynamic, backend=backend)
-    # A size that is compiled for itself says no more the third time than the second, and takes as long.
-    later = later_cases(trial)[: 1 if dynamic is False else None]
     sequence = [trial.case, *later, trial.case]
     calls: list[Call] = []
     # What goes wrong is raised as well as logged, over many screens.

@@ -327,6 +327,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(compiled.DescriptionPrinted, "compiles_without_graph_break", evidence="raises"),
     Mutant(compiled.SamplesCounted, "no_recompilation", level="robust"),
     Mutant(compiled.RowsCounted, "no_recompilation", level="robust"),
+    Mutant(compiled.SmallBatchesUnrolled, "no_recompilation", level="robust"),
     Mutant(tiles.InputChannelsPastWholeTilesIgnored, "values_exact", evidence="products_dropped"),
     Mutant(tiles.OutputChannelsPastWholeTilesZero, "values_exact", evidence="factor_on_some"),
     Mutant(tiles.WindowsPastWholeTilesZero, "values_exact", evidence="factor_on_some"),

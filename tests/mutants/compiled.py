@@ -181,6 +181,15 @@ class RowsCounted(Staged):
         return x[:, : sum(1 for _ in range(x.shape[1]))]
 
 
+class SmallBatchesUnrolled(Staged):
+    """Compiled, up to eight samples are embedded one by one, a graph for each number of them."""
+
+    def embed(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        if not torch.compiler.is_compiling() or not 1 < x.shape[0] <= 8:
+            return super().embed(x, weight, bias)
+        return torch.cat([super(SmallBatchesUnrolled, self).embed(sample[None], weight, bias) for sample in x])
+
+
 class ZeroBiasLeftOut(Staged):
     """Compiled, a bias that is zero at the first call is left out for good."""
 
