@@ -1,20 +1,12 @@
-"""Draws cases with Hypothesis, constructively: grid and remainder are drawn and the size follows, nothing is filtered.
+"""Draws cases with Hypothesis, constructively: grid and remainder are drawn, the size follows, nothing is filtered."""
 
-Two habits of Hypothesis are kept out, both by drawing everything through ``_pick``. It mixes constants that it finds in
-the source of local modules into larger ranges of integers: then the same seed would draw other cases on another
-machine. And it copies one draw over another of the same kind: then six of seven cases would be near-copies of one.
-"""
-
-import hashlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from typing import Any, TypeVar
 
-from hypothesis import HealthCheck, Phase, Verbosity, given, settings
-from hypothesis import seed as hypothesis_seed
 from hypothesis import strategies as st
 
 from oracles.precision import PRECISIONS
@@ -32,9 +24,8 @@ from properties.cases.case import (
     Spec,
     autocasts,
 )
-from properties.cases.history import Backward as BackwardStep
-from properties.cases.history import Convert, Copy, Forward, Freeze, Step, Update
 from properties.cases.numbers import MOST_ELEMENTS, PRODUCTS_FOR_AN_ELEMENT, affordable, octaves
+from properties.cases.sampling import first_cases, pick
 
 # By data_dim: windows along an axis, and patch sizes, of cases of small numbers. Costs grow with their powers.
 MOST_WINDOWS = {1: 7, 2: 4, 3: 3}
@@ -55,29 +46,24 @@ _BUDGETS = (*(9, 10, 10, 11, 11, 12, 12, 12, 13, 13, 14, 14, 15, 16) * 2, 17, 17
 _T = TypeVar("_T")
 
 
-def _pick(draw: st.DrawFn, what: str, options: Sequence[_T]) -> _T:
-    """One of the options, which have a hash; ``what`` tells this draw from every other draw of the case."""
-    return draw(st.sampled_from([(what, option) for option in options]))[1]
-
-
 @st.composite
 def specs(draw: st.DrawFn, data_dims: Sequence[int] = _DATA_DIMS) -> Spec:
     """Constructor arguments, biased toward numbers that are equal, adjacent, one or prime."""
-    data_dim = _pick(draw, "data_dim", data_dims)
-    patch_size = _pick(draw, "patch_size", PATCH_SIZES[data_dim])
+    data_dim = pick(draw, "data_dim", data_dims)
+    patch_size = pick(draw, "patch_size", PATCH_SIZES[data_dim])
     strides = [None, None, patch_size, patch_size + 1, patch_size + 2, patch_size + 3, 2 * patch_size]
     if patch_size > 1:
         strides += [1, 2, patch_size - 1, (patch_size + 1) // 2, max(1, patch_size // 2), patch_size - patch_size // 3]
     # Equal numbers hide bugs that mix up what they count; unequal ones hide bugs that need a coincidence.
-    in_features = _pick(draw, "in_features", (*CHANNELS, min(patch_size, 8), data_dim + 1))
-    out_features = _pick(draw, "out_features", (*CHANNELS, in_features, in_features + 1, min(patch_size, 8)))
+    in_features = pick(draw, "in_features", (*CHANNELS, min(patch_size, 8), data_dim + 1))
+    out_features = pick(draw, "out_features", (*CHANNELS, in_features, in_features + 1, min(patch_size, 8)))
     return Spec(
         in_features,
         out_features,
         data_dim,
         patch_size,
-        stride=_pick(draw, "stride", strides),
-        bias=_pick(draw, "bias", (True, False)),
+        stride=pick(draw, "stride", strides),
+        bias=pick(draw, "bias", (True, False)),
     )
 
 
@@ -86,12 +72,12 @@ def sizes(draw: st.DrawFn, spec: Spec) -> tuple[int, ...]:
     """Spatial sizes: for each axis windows ``g`` and remainder ``r < S``, then ``s = (g - 1)*S + P + r``."""
     stride = spec.effective_stride
     remainders = sorted({0, 1 % stride, stride // 2, stride - 1})
-    alike = _pick(draw, "axes alike in", ("windows", "windows and remainder", "nothing", "nothing"))
-    exact_fit = _pick(draw, "exact fit", (False, False, False, True))
+    alike = pick(draw, "axes alike in", ("windows", "windows and remainder", "nothing", "nothing"))
+    exact_fit = pick(draw, "exact fit", (False, False, False, True))
     drawn: list[tuple[int, int]] = []
     for axis in range(spec.data_dim):
-        windows = _pick(draw, f"windows {axis}", range(1, MOST_WINDOWS[spec.data_dim] + 1))
-        remainder = 0 if exact_fit else _pick(draw, f"remainder {axis}", remainders)
+        windows = pick(draw, f"windows {axis}", range(1, MOST_WINDOWS[spec.data_dim] + 1))
+        remainder = 0 if exact_fit else pick(draw, f"remainder {axis}", remainders)
         if drawn and alike != "nothing":
             windows = drawn[0][0]
             remainder = drawn[0][1] if alike == "windows and remainder" else remainder
@@ -152,16 +138,16 @@ def numbers(draw: st.DrawFn, data_dims: Sequence[int] = _DATA_DIMS) -> tuple[Spe
     """
     # None of them is at its least: where one number is large, the others are still those of a layer.
     found = _Numbers(
-        data_dim=_pick(draw, "data_dim", data_dims),
-        most=2 ** _pick(draw, "budget", _BUDGETS),
-        in_features=_pick(draw, "few in_features", (1, 2, 3)),
-        out_features=_pick(draw, "few out_features", (1, 2, 3)),
-        patch_size=(patch_size := _pick(draw, "small patch_size", (1, 2, 2, 3))),
+        data_dim=pick(draw, "data_dim", data_dims),
+        most=2 ** pick(draw, "budget", _BUDGETS),
+        in_features=pick(draw, "few in_features", (1, 2, 3)),
+        out_features=pick(draw, "few out_features", (1, 2, 3)),
+        patch_size=(patch_size := pick(draw, "small patch_size", (1, 2, 2, 3))),
         effective_stride=patch_size,
     )
     order = ["batch", "in_features", "out_features", "patch_size", "effective_stride", *range(found.data_dim)]
-    turn = _pick(draw, "first", range(len(order)))
-    forth = _pick(draw, "forth", (True, False))
+    turn = pick(draw, "first", range(len(order)))
+    forth = pick(draw, "forth", (True, False))
     default = True
     for name in (*order[turn:], *order[:turn]) if forth else (*order[turn::-1], *order[:turn:-1]):
         fits = partial(_fits, found, name)
@@ -175,21 +161,21 @@ def numbers(draw: st.DrawFn, data_dims: Sequence[int] = _DATA_DIMS) -> tuple[Spe
             near = [found.patch_size + more for more in (0, 1, 2)] + [found.patch_size * times for times in (2, 4)]
             below = [1, found.patch_size // 2, found.patch_size - 1] if found.patch_size > 1 else []
             related = [n for n in (*near, *below) if n > 0 and fits(n)]
-            default = _pick(draw, "default stride", (True, False))
+            default = pick(draw, "default stride", (True, False))
             fitting = [(found.patch_size,)] if default else [tuple(related)] * len(fitting) + fitting
-        number = _pick(draw, f"{name}", _pick(draw, f"octave of {name}", fitting))
+        number = pick(draw, f"{name}", pick(draw, f"octave of {name}", fitting))
         found = _changed(found, name, number)
     for axis in range(found.data_dim):
         remainders = sorted({0, 1 % found.effective_stride, found.effective_stride // 2, found.effective_stride - 1})
         options = [_with_remainder(found, axis, remainder) for remainder in remainders]
-        found = _pick(draw, f"remainder {axis}", [option for option in options if option.affordable])
+        found = pick(draw, f"remainder {axis}", [option for option in options if option.affordable])
     spec = Spec(
         found.in_features,
         found.out_features,
         found.data_dim,
         found.patch_size,
         stride=None if default and found.effective_stride == found.patch_size else found.effective_stride,
-        bias=_pick(draw, "bias", (True, False)),
+        bias=pick(draw, "bias", (True, False)),
     )
     return spec, found.batch, found.sizes
 
@@ -219,20 +205,20 @@ def _small_numbers(draw: st.DrawFn, data_dims: Sequence[int] = _DATA_DIMS) -> tu
     """A spec, a batch and sizes of small numbers, which have more in common than large ones."""
     spec = draw(specs(data_dims))
     extent = draw(sizes(spec))
-    batch = _pick(draw, "batch", (1, 1, 2, 2, 3, 4, 5, min(extent[0], 8), spec.in_features))
+    batch = pick(draw, "batch", (1, 1, 2, 2, 3, 4, 5, min(extent[0], 8), spec.in_features))
     return spec, batch, extent
 
 
 @st.composite
 def inputs(draw: st.DrawFn, spec: Spec, batch: int, extent: tuple[int, ...], dtypes: Sequence[str]) -> Input:
     """What a layer of the given spec is given, with another batch where its layout needs one."""
-    layout = _pick(draw, "layout", (*LAYOUTS, "channels_first"))
+    layout = pick(draw, "layout", (*LAYOUTS, "channels_first"))
     if layout in SHARING and batch == 1:
-        batch = _pick(draw, "batch", (2, 3, 5))
+        batch = pick(draw, "batch", (2, 3, 5))
     if layout == "odd_strides" and 1 not in (spec.in_features, *extent):
         batch = 1  # only an axis of size 1 can have any stride
-    origin = _pick(draw, "origin", ("leaf", "leaf", "result"))
-    return Input(batch, extent, _pick(draw, "dtype", dtypes), layout, origin)
+    origin = pick(draw, "origin", ("leaf", "leaf", "result"))
+    return Input(batch, extent, pick(draw, "dtype", dtypes), layout, origin)
 
 
 @st.composite
@@ -247,19 +233,19 @@ def cases(
         data_dims: numbers of spatial axes to draw from.
         small: whether all numbers are small.
     """
-    scale = _small_numbers if small or _pick(draw, "small numbers", (True, False)) else numbers
+    scale = _small_numbers if small or pick(draw, "small numbers", (True, False)) else numbers
     spec, batch, extent = draw(scale(data_dims))
     given_input = draw(inputs(spec, batch, extent, dtypes))
-    mode = _pick(draw, "mode", (*["train"] * 6, "eval", "eval", "no_grad", "inference"))
+    mode = pick(draw, "mode", (*["train"] * 6, "eval", "eval", "no_grad", "inference"))
     differentiable = PARAMETERS_AND_INPUT if spec.bias else PARAMETERS_AND_INPUT[:2]
     subsets = [subset for size in range(len(differentiable) + 1) for subset in combinations(differentiable, size)]
     # Most layers learn all of their parameters; the first one of a model is given data, which need no gradient.
     subsets += [differentiable, differentiable, differentiable, differentiable[1:], differentiable[1:]]
     backward = Backward(
-        () if mode in ("no_grad", "inference") else _pick(draw, "requires_grad", subsets),
-        _pick(draw, "cotangent", ("random", "random", *COTANGENTS)),
+        () if mode in ("no_grad", "inference") else pick(draw, "requires_grad", subsets),
+        pick(draw, "cotangent", ("random", "random", *COTANGENTS)),
     )
-    fill_name = _pick(draw, "fill", _FILLS)
+    fill_name = pick(draw, "fill", _FILLS)
     if fill_name == "address":
         if spec.terms <= 64 and math.prod(given_input.sizes) * given_input.batch * spec.in_features <= min(
             PRECISIONS[given_input.dtype].exact_limit, MOST_ELEMENTS // 64
@@ -270,11 +256,11 @@ def cases(
     return Case(
         spec,
         given_input,
-        Fill(fill_name, 100 * _pick(draw, "hundreds of the seed", range(100)) + _pick(draw, "seed", range(100))),
-        _pick(draw, "weight layout", ("plain", "channels_last")) if spec.data_dim > 1 else "plain",
+        Fill(fill_name, 100 * pick(draw, "hundreds of the seed", range(100)) + pick(draw, "seed", range(100))),
+        pick(draw, "weight layout", ("plain", "channels_last")) if spec.data_dim > 1 else "plain",
         backward,
         mode=mode,
-        autocast=_pick(
+        autocast=pick(
             draw, "autocast", [dtype for dtype in AUTOCAST if autocasts(dtype, fill_name, given_input.dtype)]
         ),
     )
@@ -287,102 +273,6 @@ _FILLS = (
 )
 
 
-@st.composite
-def histories(draw: st.DrawFn, dtypes: Sequence[str] = DTYPES, *, copies: bool = False) -> Case:
-    """A small case with a history, which begins and ends with a forward pass.
-
-    Args:
-        draw: given by Hypothesis.
-        dtypes: names of the dtypes to draw from.
-        copies: whether layers are copied and converted; then at least once.
-    """
-    case = draw(cases(dtypes, small=True))
-    plain = replace(case.input, batch=min(case.input.batch, 3), layout="contiguous", origin="leaf")
-    kinds = ("forward",) * 5 + ("backward",) * 5 + ("update",) * 3 + ("freeze",) * 2
-    chosen = [_pick(draw, f"kind {number}", kinds) for number in range(_pick(draw, "steps", range(3, 11)))]
-    if copies:
-        chosen.insert(_pick(draw, "copied after", range(3)), _pick(draw, "copied", ("copy", "copy", "convert")))
-    # Most calls of a history are alike, as in a training loop or behind a server: what is kept from one of them for the
-    # next meets one that is like it.
-    usual = _pick(draw, "usual call", _ROBUST if copies else _USUAL)
-    steps = [_STEPS[kind](draw, str(number), usual) for number, kind in enumerate(("forward", *chosen, "forward"))]
-    return replace(
-        case,
-        input=plain,
-        fill=Fill("exact", case.fill.seed),
-        history=tuple(steps),
-        mode="train",
-        autocast="off",
-    )
-
-
-_TRAINING = Forward(input_gradient=True)
-_SERVING = Forward(training=False, mode="no_grad")
-# In mixed precision.
-_MIXED = Forward(input_gradient=True, mode="autocast")
-# A server whose requests are all written into one buffer.
-_REFILLING = Forward(training=False, mode="no_grad", origin="refilled")
-_INFERRING = Forward(training=False, mode="inference")
-
-_USUAL = (_TRAINING, _TRAINING, _SERVING, _REFILLING, _INFERRING, None)
-_ROBUST = (*_USUAL, _MIXED, _MIXED)
-
-
-def _forward(draw: st.DrawFn, number: str, usual: Forward | None) -> Forward:
-    def pick(what: str, options: Sequence[_T]) -> _T:
-        return _pick(draw, f"{what} {number}", options)
-
-    if usual is not None and pick("as usual", (True, True, False)):
-        return replace(usual, data=pick("data", (0, 0, 1, 2)))
-    return Forward(
-        data=pick("data", (0, 0, 1, 2)),
-        sizes=pick("sizes", (0, 0, 0, 1, 2, 3)),
-        layout=pick("layout", ("contiguous", "contiguous", "channels_first", "transposed", "sliced", "stepped")),
-        origin=pick("origin", ("leaf", "leaf", "result", "refilled")),
-        input_gradient=pick("input gradient", (True, True, False)),
-        training=pick("training", (True, True, False)),
-        mode=pick("mode", ("grad", "grad", "grad", "no_grad", "inference")),
-        times=pick("times", (*[1] * 48, 17, 17, 1000)),
-    )
-
-
-def _backward(draw: st.DrawFn, number: str, _: Forward | None) -> BackwardStep:
-    return BackwardStep(
-        call=_pick(draw, f"call {number}", (0, 0, 0, 1, 1, 2)),
-        into=_pick(draw, f"into {number}", ("returned", "returned", "accumulated")),
-        twice=_pick(draw, f"twice {number}", (False, False, False, True)),
-    )
-
-
-def _update(draw: st.DrawFn, number: str, _: Forward | None) -> Update:
-    return Update(
-        parameters=_pick(draw, f"parameters {number}", ("all", "weight", "bias")),
-        way=_pick(draw, f"way {number}", ("in place", "data", "optimizer", "loaded", "assigned", "replaced", "zeroed")),
-        element=_pick(draw, f"element {number}", (False, False, True)),
-    )
-
-
-def _freeze(draw: st.DrawFn, number: str, _: Forward | None) -> Freeze:
-    return Freeze(
-        parameters=_pick(draw, f"parameters {number}", ("all", "weight", "bias")),
-        frozen=_pick(draw, f"frozen {number}", (True, True, False)),
-    )
-
-
-def _copy(draw: st.DrawFn, number: str, _: Forward | None) -> Copy:
-    return Copy(_pick(draw, f"way {number}", ("deepcopy", "pickle", "save")))
-
-
-_STEPS: dict[str, Callable[[st.DrawFn, str, Forward | None], Step]] = {
-    "forward": _forward,
-    "backward": _backward,
-    "update": _update,
-    "freeze": _freeze,
-    "copy": _copy,
-    "convert": lambda draw, number, usual: Convert(),
-}
-
-
 def draw_cases(
     seed: str, count: int, dtypes: Sequence[str] = DTYPES, data_dims: Sequence[int] = _DATA_DIMS
 ) -> list[Case]:
@@ -391,36 +281,4 @@ def draw_cases(
     The sequence depends on the seed, on the dtypes and on the version of Hypothesis; not on the machine, the process,
     environment variables or anything drawn before.
     """
-    return _drawn(cases(dtypes, data_dims), seed, count)
-
-
-def draw_histories(seed: str, count: int, dtypes: Sequence[str] = DTYPES, *, copies: bool = False) -> list[Case]:
-    """The first ``count`` cases with a history of the sequence that belongs to a seed."""
-    return _drawn(histories(dtypes, copies=copies), seed, count)
-
-
-def _drawn(strategy: st.SearchStrategy[Case], seed: str, count: int) -> list[Case]:
-    drawn: list[Case] = []
-    if count == 0:
-        return drawn
-
-    @hypothesis_seed(seed)
-    @settings(
-        max_examples=count,
-        phases=(Phase.generate,),
-        database=None,
-        deadline=None,
-        derandomize=False,
-        verbosity=Verbosity.normal,
-        suppress_health_check=list(HealthCheck),
-        print_blob=False,
-        backend="hypothesis",
-    )
-    @given(strategy)
-    def collect(case: Case) -> None:
-        # Two cases that are alike otherwise still get different data.
-        digest = hashlib.sha256(f"{seed}/{len(drawn)}".encode()).digest()
-        drawn.append(replace(case, fill=Fill(case.fill.name, int.from_bytes(digest[:4], "little"))))
-
-    collect()
-    return drawn
+    return first_cases(cases(dtypes, data_dims), seed, count)

@@ -9,7 +9,8 @@ from properties.cases import small_scope
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case
 from properties.cases.covering import steered
 from properties.cases.domain import Domain
-from properties.cases.drawing import draw_cases, draw_histories
+from properties.cases.drawing import draw_cases
+from properties.cases.drawing_histories import draw_histories
 from properties.cases.landmarks import compiled_landmarks, inside
 from properties.runs.shard_names import (
     COMPILED,

@@ -12,7 +12,8 @@ from properties import Domain
 from properties.cases.case import Case, Input, Spec
 from properties.cases.covering import steered
 from properties.cases.domain import WHOLE, DomainError
-from properties.cases.drawing import draw_cases, draw_histories
+from properties.cases.drawing import draw_cases
+from properties.cases.drawing_histories import draw_histories
 from properties.cases.factors import levels
 from properties.cases.history import Backward, Forward
 from properties.cases.landmarks import inside, landmarks

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from patchify import LinearPatchify, Patchify
 from properties.cases.case import Case, Fill, Input, Spec
-from properties.cases.drawing import draw_histories
+from properties.cases.drawing_histories import draw_histories
 from properties.cases.error import CaseError
 from properties.cases.history import Backward, Convert, Copy, Forward, Freeze, History, Step, Update, from_json, to_json
 from properties.cases.shrinking import shrink
