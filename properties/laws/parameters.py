@@ -9,6 +9,7 @@ from torch.nn.utils import parametrize
 from properties.cases.case import Fill
 from properties.laws.law import law
 from properties.trials.comparison import Expectation
+from properties.trials.declaration import domain_of
 from properties.trials.ending import blaming
 from properties.trials.trial import Trial
 
@@ -28,14 +29,18 @@ def right_as_built(trial: Trial) -> None:
             layer.eval()
         for name in names:
             getattr(layer.conv, name).requires_grad_(name in trial.case.backward.requires_grad)
-    given = Trial(replace(trial.case, fill=Fill("real", trial.case.fill.seed)), trial.implementation, trial.device)
+    domain = domain_of(trial.implementation)
+    # Of parameters that cannot be set nobody asks for gradients.
+    learns = [name for name in trial.case.backward.requires_grad if domain.settable or name == "input"]
+    case = replace(trial.case, fill=Fill("real", trial.case.fill.seed)).wanting(*(learns if domain.gradients else ()))
+    given = Trial(case, trial.implementation, trial.device)
     given.values = replace(trial.values, **own)
     x = given.make_input()
     tokens = given.embed(layer, x, "forward as it was built")
     trial.close(
         "output values are not those of its own parameters", tokens, given.with_rounded_operands(given.expected_tokens)
     )
-    if trial.case.backward.requires_grad:
+    if given.case.backward.requires_grad:
         trial.right_gradients(
             given.differentiate(layer, x, tokens, given.make_cotangent()),
             "for its own parameters",

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from properties.cases.case import PARAMETERS_AND_INPUT, Backward, Case, Fill, Input, Spec
@@ -134,11 +135,15 @@ def _with_parameters_of(reference: nn.Module, beside: Adapter) -> Declared:
 
 def _is_differentiable(call: Callable[[Tensor], Any], example: Tensor, take: Any) -> bool:
     """Whether a gradient of the input comes out of a layer."""
+    x = example.detach().clone().requires_grad_()
     try:
-        found = call(example.detach().clone().requires_grad_())
+        found = call(x)
+        tokens = found if take is None else found[take]
+        # Torch's own quantized layers say that there is one, and give none.
+        (gradient,) = torch.autograd.grad(tokens.sum(), x, allow_unused=True)
     except Exception:  # Some refuse an input that requires one; what else is wrong is told when it is judged.
         return False
-    return bool(getattr(found if take is None else found[take], "requires_grad", False))
+    return gradient is not None
 
 
 def _told_by(

@@ -118,7 +118,7 @@ def test_levels_under_a_compiler_and_of_an_empty_batch() -> None:
 
 
 def test_row_has_a_digit_for_every_axis() -> None:
-    assert row(CELLS_OF_IMAGES) == "122111221211301120000"
+    assert row(CELLS_OF_IMAGES) == "122111221211401120000"
     (table,) = marked([row(CELLS_OF_IMAGES)])
     assert {name for name, number in NUMBER.items() if table[number]} == set(CELLS_OF_IMAGES.items())
     assert marked([]).shape == (0, len(NUMBER))

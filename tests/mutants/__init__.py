@@ -160,7 +160,6 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(layout.ExpandedBatchReadOnce, "grid_shape", evidence="samples_mixed"),
     Mutant(layout.OverlappingTakenForExpanded, "values_exact", evidence="samples_mixed"),
     Mutant(layout.MemoryOrderUndoneByItself, "same_in_every_layout", evidence="memory_order"),
-    Mutant(layout.NegativeBitIgnored, "same_in_every_layout", evidence="memory_order"),
     Mutant(layout.ChannelsFirstMemoryMisread, "same_in_every_layout", evidence="memory_order"),
     Mutant(layout.SampleSizeFromStride, "runs_forward", evidence="raises"),
     Mutant(layout.OneChannelChannelsLastWeight, "values_exact", row="R22", evidence="taps_reordered"),

@@ -65,13 +65,6 @@ class MemoryOrderUndoneByItself(Staged):
         return x.permute(around).permute(around)
 
 
-class NegativeBitIgnored(Staged):
-    """The memory of the input is read as it is, though torch's negative bit says that the numbers are the others."""
-
-    def prepared(self, x: Tensor) -> Tensor:
-        return -x if x.is_neg() else x
-
-
 class ChannelsFirstMemoryMisread(Staged):
     """An input that is stored channels first is taken for one that has its channels first."""
 
