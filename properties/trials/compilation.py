@@ -10,7 +10,7 @@ run compile nothing.
 import logging
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -96,19 +96,12 @@ def best_backend() -> str:
 
 def later_cases(trial: Trial) -> list[Case]:
     """The same layer with other batches and sizes: the remainders are the same, but there are more windows."""
-    case, found = trial.case, []
-    for batch, windows in _LATER:
-        extents = tuple(
-            size + (windows + axis) * case.spec.effective_stride for axis, size in enumerate(case.input.sizes)
-        )
-        try:
-            later = replace(case, input=replace(case.input, batch=batch, sizes=extents))
-        except CaseError:
-            break
-        if later.elements > _MOST_ELEMENTS or not trial.is_for(later):
-            break
-        found.append(later)
-    return found
+    given, stride = trial.case.input, trial.case.spec.effective_stride
+    numbers = [
+        (batch, tuple(size + (windows + axis) * stride for axis, size in enumerate(given.sizes)))
+        for batch, windows in _LATER
+    ]
+    return _of_numbers(trial, numbers)
 
 
 def next_cases(trial: Trial) -> list[Case]:
@@ -116,20 +109,28 @@ def next_cases(trial: Trial) -> list[Case]:
 
     No two sizes of a case are equal, since the compiler takes those for one from then on.
     """
-    last, found = trial.case, []
+    batch, sizes, stride = trial.case.input.batch, trial.case.input.sizes, trial.case.spec.effective_stride
+    numbers = []
     for _ in range(2):
         taken: list[int] = []
-        for size in last.input.sizes:
-            longer = count(size + last.spec.effective_stride, last.spec.effective_stride)
-            taken.append(next(n for n in longer if n not in taken))
-        batch = next(n for n in count(last.input.batch + 1) if n not in taken)
+        for size in sizes:
+            taken.append(next(n for n in count(size + stride, stride) if n not in taken))
+        batch, sizes = next(n for n in count(batch + 1) if n not in taken), tuple(taken)
+        numbers.append((batch, sizes))
+    return _of_numbers(trial, numbers)
+
+
+def _of_numbers(trial: Trial, numbers: Iterable[tuple[int, tuple[int, ...]]]) -> list[Case]:
+    """The trial's case with other batches and sizes, up to the first that is not of the domain, or too dear."""
+    found = []
+    for batch, sizes in numbers:
         try:
-            last = replace(last, input=replace(last.input, batch=batch, sizes=tuple(taken)))
+            case = replace(trial.case, input=replace(trial.case.input, batch=batch, sizes=sizes))
         except CaseError:
             break
-        if last.elements > _MOST_ELEMENTS or not trial.is_for(last):
+        if case.elements > _MOST_ELEMENTS or not trial.is_for(case):
             break
-        found.append(last)
+        found.append(case)
     return found
 
 
